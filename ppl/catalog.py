@@ -199,8 +199,8 @@ def made_of(dist: Distribution) -> str:
 def maps() -> list[type[Bijector]]:
     """List the bijectors that are no composition."""
     listed = (vars(bijectors)[name] for name in bijectors.__all__)
-    classes = (k for k in listed if inspect.isclass(k) and k not in (Bijector, bijectors.Inverse))
-    return sorted(classes, key=lambda k: k.__name__)
+    classes = (k for k in listed if inspect.isclass(k) and issubclass(k, Bijector))
+    return sorted((k for k in classes if k not in (Bijector, bijectors.Inverse)), key=lambda k: k.__name__)
 
 
 def _image(kind: type[Bijector]) -> str:

@@ -221,28 +221,12 @@ def _tests_of_class(path: Path, known: set[str]) -> Iterator[str]:
             yield ast.unparse(x)
 
 
-def test_estimators_are_one_to_a_file():
-    """Each file of `ppl/estimators` but the contract defines one estimator, and what only it needs."""
+def test_files_of_estimators_define_estimators():
+    """Each file of `ppl/estimators` defines one or several, but for what all of them share."""
     for path in sorted((ROOT / "ppl/estimators").glob("[!_]*.py")):
-        text = path.read_text(encoding="utf-8")
-        made = [
-            c.name for c in ast.parse(text).body if isinstance(c, ast.ClassDef) and "def supports" in ast.unparse(c)
-        ]
-        assert len(made) == 1, f"{path.name} defines {made}"
-
-
-def test_distributions_are_one_to_a_file():
-    """Each file of `ppl/distributions` gives the package one distribution; what is none lies in folders."""
-    folder = ROOT / "ppl/distributions"
-    taken = [x for x in ast.parse((folder / "__init__.py").read_text()).body if isinstance(x, ast.ImportFrom)]
-    given = {str(x.module).split(".", 2)[2]: [a.name for a in x.names] for x in taken if str(x.module).count(".") == 2}
-    files = {path.stem for path in folder.glob("[!_]*.py")}
-    assert files == {name for name in given if (folder / f"{name}.py").exists()}
-    for name in files:
-        (made,) = given[name]
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        assert made in [x.name for x in tree.body if isinstance(x, ast.ClassDef | ast.FunctionDef)], name
-    assert len(files) > 40
+        if path.stem not in ("base", "baselines", "serialize"):
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assert [c for c in body if isinstance(c, ast.ClassDef) and "def supports" in ast.unparse(c)], path.name
 
 
 def test_thresholds_are_explained_and_used():
