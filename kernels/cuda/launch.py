@@ -3,10 +3,9 @@
 import warnings
 
 import numpy as np
-from numba import cuda
 from numba.core.errors import NumbaPerformanceWarning
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, block, kernel, thread
+from ppl.kernels.cuda.compat import SIMULATED, THREADS, block, cuda, kernel, thread
 
 NO_CHECKS = "the checked build (PPL_CHECK=1) has no code for devices; NUMBA_ENABLE_CUDASIM=1 checks in the simulator"
 

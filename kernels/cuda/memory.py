@@ -2,10 +2,8 @@
 
 The tests run in the simulator alone; devices have no code for them."""
 
-from numba import cuda
-
 from ppl.errors import MemoryCheckError
-from ppl.kernels.cuda.compat import THREADS, device, inline_device
+from ppl.kernels.cuda.compat import THREADS, cuda, device, inline_device
 from ppl.kernels.cuda.teams import add, larger
 
 

@@ -3,9 +3,8 @@
 A row of draws is the work of one thread; lanes are shared by the threads of a block."""
 
 import numpy as np
-from numba import cuda
 
-from ppl.kernels.cuda.compat import THREADS, device, f32, f64, mix, signed, uniform_f32, uniform_f64
+from ppl.kernels.cuda.compat import THREADS, cuda, device, f32, f64, mix, signed, uniform_f32, uniform_f64
 
 u64 = np.uint64
 

@@ -6,10 +6,9 @@ Running sums are the work of one thread each, and so is the linear algebra of sm
 import math
 
 import numba
-from numba import cuda
 
 from ppl.kernels.cpu.sums import cumulate as _cumulate
-from ppl.kernels.cuda.compat import THREADS, TILE, device, here, strides
+from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device, here, strides
 
 ROWS_AT_ONCE = THREADS // TILE
 """Rows of a tile that the threads of a block take at once."""

@@ -5,9 +5,8 @@ every run. Addition e of a term adds ``coefs[e] * rows[e // repeat]``; see `ppl.
 
 import numba
 import numpy as np
-from numba import cuda
 
-from ppl.kernels.cuda.compat import THREADS, block, device, kernel, thread
+from ppl.kernels.cuda.compat import THREADS, block, cuda, device, kernel, thread
 from ppl.kernels.cuda.training_steps import NUMBERS, RULES, STOPPED, TAKEN
 
 BITS = 4

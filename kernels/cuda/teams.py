@@ -5,9 +5,8 @@ exchanged by shuffles; the simulator has none, and larger teams span warps: they
 launch is given `SHARED` bytes. The order of additions follows from the team's width alone."""
 
 import numba
-from numba import cuda
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, WARP, device, f32, f64
+from ppl.kernels.cuda.compat import SIMULATED, THREADS, WARP, cuda, device, f32, f64
 
 ALL_THREADS = 0xFFFFFFFF
 

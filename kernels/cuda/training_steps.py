@@ -8,9 +8,8 @@ the rules are those of `ppl.kernels.cpu.training.optimizers`."""
 import math
 
 import numpy as np
-from numba import cuda
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, block, device, kernel, thread, together
+from ppl.kernels.cuda.compat import SIMULATED, THREADS, block, cuda, device, kernel, thread, together
 from ppl.kernels.cuda.launch import configured, start
 
 

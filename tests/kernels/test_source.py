@@ -87,7 +87,7 @@ DOUBLE_FORM = '''\
 import numpy as np
 
 from ppl.kernels.decorators import inline
-from ppl.kernels.scalar.f64 import basic as own
+from ppl.kernels.generated.f64.scalar import basic as own
 from ppl.kernels.generated.f64.scalar.basic import ZERO
 
 f64, i64 = np.float64, np.int64

@@ -57,7 +57,7 @@ def fill_uniform_real(out, first, key, time, step, purpose):
     first : int64
         Global index of the first entry, any alignment.
     key, time, step, purpose
-        As for `ppl.kernels.scalar.noise.uniform_f32`.
+        As for `ppl.kernels.scalar.noise.uniform_real`.
     """
     head = min(-first % BLOCK, out.shape[0])
     blocks = (out.shape[0] - head) // BLOCK
