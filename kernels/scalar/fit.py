@@ -166,7 +166,7 @@ def normal_quantile_tables(points: int = 300) -> dict[str, tuple[np.ndarray, np.
 
 
 def main() -> None:
-    """Print every table with its error."""
+    """Print the tables of polynomials and quotients, each with its error."""
     for name, problem in polynomial_problems().items():
         coefficients, error = fit_polynomial(problem)
         print(f"{name}: error {error:.2g}\n    " + ", ".join(f"{c:.9g}" for c in coefficients))
@@ -175,9 +175,6 @@ def main() -> None:
         for table in (top, bottom):
             print("    " + ", ".join(f"{c:.9g}" for c in table))
 
-
-if __name__ == "__main__":
-    main()
 
 GUARD = 24
 """Powers carried beyond those wanted: each coefficient of the next order needs two more."""
@@ -261,7 +258,7 @@ def slope_expansion(rows: int, columns: int) -> list[Series]:
 
 
 def print_gamma_tables() -> None:
-    """Print both tables."""
+    """Print the tables of the incomplete gamma function and of gamma draws."""
     print("Temme")
     for row in temme_expansion(9, 15):
         print("    " + ", ".join(f"{float(x):.17g}" for x in row))
@@ -271,4 +268,5 @@ def print_gamma_tables() -> None:
 
 
 if __name__ == "__main__":
+    main()
     print_gamma_tables()

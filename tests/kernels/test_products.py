@@ -149,9 +149,9 @@ def test_on_other_machines(tmp_path, name, features, lanes):
     script.write_text(
         textwrap.dedent(
             f"""
-            from ppl.kernels.cpu.products import tiles
+            from ppl.kernels.cpu.products import tiled
             from tests.kernels.test_products import FORMS, check
-            assert tiles.LANES == {lanes}
+            assert tiled.LANES == {lanes}
             for ta, tb in FORMS:
                 for m, n, k in ((5, 8, 96), (6, 9, 97), (21, 83, 103), (33, 97, 520)):
                     for beta in (0.0, 1.0):
