@@ -404,6 +404,16 @@ class StochasticGraph:
     def __getitem__(self, name: str) -> RandomNode:
         return self.nodes[name]
 
+    def __str__(self) -> str:
+        """List the random nodes, one a line, each with the costs that depend on it."""
+        lines = []
+        for name, rn in self.nodes.items():
+            plates = "".join(f"[{a.name}]" for a in rn.node.type.axes)
+            lines.append(
+                f"{name}{plates}: {type(rn.dist).__name__} -> {', '.join(c.name for c in rn.costs) or 'no cost'}"
+            )
+        return "\n".join(lines) or "no random node"
+
     def copy_plan_to_sketch(self) -> None:
         """Tell the sketch which nodes the plan sums over, and which need weights."""
         assert self.sketch is not None

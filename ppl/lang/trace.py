@@ -17,6 +17,7 @@ from ppl.arguments import shown
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
+from ppl.ir.show import show
 from ppl.ir.types import Axis, sort_axes
 from ppl.lang.loops import Scan, sum_over_loops
 from ppl.lang.source import user_line
@@ -232,6 +233,12 @@ class Trace:
     returned: Any = None
     predictive: bool = False
     """Whether it is only drawn from: it has no loss."""
+
+    def __str__(self) -> str:
+        """List the expressions of sites and costs, one node a line."""
+        named = {n: s.node for n, s in self.sites.items() if s.node is not None}
+        named.update((n, c.node) for n, c in self.costs.items())
+        return show(list(named.values()), list(named))
 
     def random_sites(self) -> list[Site]:
         """Random sites in declaration order."""

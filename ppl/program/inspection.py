@@ -57,10 +57,7 @@ class Inspection(PreparedProgram):
         text("stage", stage)
         compiled = self.prepare()
         if stage == "trace":
-            trace = compiled.trace
-            named = {n: s.node for n, s in trace.sites.items() if s.node is not None}
-            named.update((n, c.node) for n, c in trace.costs.items())
-            return show(list(named.values()), list(named))
+            return str(compiled.trace)
         if stage == "schedule":
             return str(compiled.executable("gradient").schedule) or "one straight-line function: see program.source"
         stages = compiled.variant("gradient").stages

@@ -57,6 +57,13 @@ class Request:
     part: bool = False
     int32: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Say what is computed, of what, one kind a line."""
+        kinds = {"scalars": self.scalars, "grads": self.grads, "aux": self.aux, "arrays": self.arrays}
+        lines = [f"{kind}: {', '.join(name for name, _ in outputs)}" for kind, outputs in kinds.items() if outputs]
+        given = [f"{name}{list(shape)}" for name, shape in self.params] + [f"{name} {t}" for name, t in self.inputs]
+        return "\n".join([*lines, f"of: {', '.join(given) or 'nothing'}"])
+
 
 class Result(NamedTuple):
     """The results of a run: scalar outputs by name, the flat gradient, the flat new aux vector, and the arrays."""

@@ -37,6 +37,7 @@ from ppl.ir.node import Node, substitute
 from ppl.ir.rewrites.branches import drop_unread_branches
 from ppl.ir.rewrites.loops import merge_loops
 from ppl.ir.rewrites.simplify import erase_markers, simplify
+from ppl.ir.show import show
 from ppl.ir.types import Kind
 from ppl.ir.verify import verify_if_enabled
 from ppl.lang.loops import base_name
@@ -57,6 +58,11 @@ class ProgramVariant:
     hypers: dict[str, float] = field(default_factory=dict)
     copies: dict[str, int] = field(default_factory=dict)
     stages: dict[str, dict[str, Node]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """List the graph of all outputs, one node a line."""
+        outputs = self.outputs()
+        return show(list(outputs.values()), list(outputs))
 
     def initial_aux(self, seed: int = 0) -> dict[str, np.ndarray]:
         """The auxiliary values that training starts from."""
