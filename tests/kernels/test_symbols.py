@@ -105,5 +105,5 @@ def test_arrays_and_numbers_decide_which_kernel_is_called():
 def test_scalar_functions_use_none(bits):
     """`link` does not import them."""
     for name in MODULES:
-        module = importlib.import_module(f"ppl.kernels.scalar.{bits}.{name}")
+        module = importlib.import_module(f"ppl.kernels.generated.{bits}.scalar.{name}")
         assert not any(isinstance(value, SharedKernel) for value in vars(module).values())

@@ -65,7 +65,8 @@ WIDEST = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
 @pytest.mark.parametrize(("size", "vector"), [(16, 16), (11, 8), (48, 16)])
 def test_products_with_small_matrices_are_made_of_vectors_without_tests_masks_or_gathers(size, vector):
     text = run(kernel(product_of(size)), (0, size * size, size * (size + 4)), size=size * (size + 8))
-    assert f"<{min(vector, WIDEST)} x float>" in text
+    # Some processors have 512 bits, and LLVM prefers 256 for them.
+    assert any(f"<{min(vector, widest)} x float>" in text for widest in (WIDEST, min(WIDEST, 8)))
     assert "masked" not in text and "memcheck" not in text
 
 
