@@ -29,9 +29,11 @@ def stand_ins() -> None:
     blas = types.ModuleType("ppl.kernels.cpu.products.blas")
     blas.gemm_f32 = blas.gemm_f64 = gemm
     blas.enter_single = blas.leave_single = lambda: None
-    sparse = types.ModuleType("ppl.kernels.cpu.products.sparse")
-    sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
-    sys.modules |= {"ppl.kernels.cpu.products.blas": blas, "ppl.kernels.cpu.products.sparse": sparse}
+    sys.modules["ppl.kernels.cpu.products.blas"] = blas
+    for bits in ("f32", "f64"):
+        sparse = types.ModuleType(f"ppl.kernels.generated.{bits}.cpu.sparse")
+        setattr(sparse, f"data_gemm_{bits}", gemm)
+        sys.modules[sparse.__name__] = sparse
     from ppl.kernels.generated.f64 import scalar
     from ppl.kernels.scalar import noise, philox
 
