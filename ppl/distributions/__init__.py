@@ -1,8 +1,7 @@
 """Distributions: log-density, sampling path, support and closed KL divergences, written in IR ops.
 
-Laws of one family stand in one file. `REGISTRY` lists every distribution; the law tests run over it, so that a new
-one is
-tested the day it is added. `COMBINATORS` lists those that are made of other distributions."""
+Laws of one family stand in one file. `REGISTRY` lists every distribution; the law tests run over it, so that a new one
+is tested the day it is added. `COMBINATORS` lists those that are made of other distributions."""
 
 from ppl.distributions import bijectors
 from ppl.distributions.base import Distribution, Masked

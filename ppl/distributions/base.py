@@ -2,11 +2,9 @@
 users.
 
 A distribution holds its parameters as IR nodes broadcast to one event shape. A subclass states its parameters, its
-support
-and the formulas below; it never sees plates, particles or branches, because IR ops broadcast named axes. Public methods
-(`log_prob`, `mean`, `variance`, `mode`, `entropy`, `cdf`, `icdf`) return symbolic values inside a model and NumPy
-arrays
-outside (`apply_formula`). `guarded` gives a log-density -inf outside the support."""
+support and the formulas below; it never sees plates, particles or branches, because IR ops broadcast named axes. Public
+methods (`log_prob`, `mean`, `variance`, `mode`, `entropy`, `cdf`, `icdf`) return symbolic values inside a model and
+NumPy arrays outside (`apply_formula`). `guarded` gives a log-density -inf outside the support."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Bijectors: smooth invertible maps with the logarithm of their volume change, for `Transformed`.
 
-A bijector maps entry by entry (`rank` 0), or vector by vector (`rank` 1) onto vectors or matrices. Formulas are
-written at x,
-the argument of `forward`: from there they stay right in both tails. Parameters broadcast against the event that is
-mapped."""
+A bijector maps entry by entry (`rank` 0), or vector by vector (`rank` 1) onto vectors or matrices. Formulas are written
+at x, the argument of `forward`: from there they stay right in both tails. Parameters broadcast against the event that
+is mapped."""
 
 from __future__ import annotations
 

@@ -3,8 +3,7 @@
 `bounds_of` goes through an expression and applies the rule of each op in `RULES`. Some rules look at more than the
 intervals of the arguments: at equal factors, conditions, constant exponents. Log-densities use bounds to leave out the
 guard at the edge of a support where no value can cross it. The bounds hold for exact real arithmetic: exp(x) is
-positive
-although it can underflow. Parameters and data count as finite reals."""
+positive although it can underflow. Parameters and data count as finite reals."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
 """Constraints on the parameters of a distribution: constants are checked here, symbolic parameters by programs.
 
-`parameter_nodes` makes float nodes of one shape and checks constants when a distribution is made. A symbolic
-parameter has a
-`Condition`, an expression, for each constraint; where interval arithmetic proves it for all parameters and data, no
-program
-ever computes it."""
+`parameter_nodes` makes float nodes of one shape and checks constants when a distribution is made. A symbolic parameter
+has a `Condition`, an expression, for each constraint; where interval arithmetic proves it for all parameters and data,
+no program ever computes it."""
 
 from __future__ import annotations
 

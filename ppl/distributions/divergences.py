@@ -1,12 +1,10 @@
 """Closed Kullback-Leibler divergences, one registered function per pair of distributions.
 
-Two laws of one exponential family need none: `bregman_divergence` follows from the log-partition function.
-Divergences of the gamma family are written without cancellation (`formulas.gamma_shape_kl`). Gaussians in every form
-of their covariance
-share one formula: with Sigma_p = sum_j c_j c_j^T, KL = (sum_j |c_j|^2 + |loc_p - loc_q|^2 - d) / 2 + H(q) - H(p),
-lengths in
-the metric Sigma_q^-1 and H the entropies. Divergences of counts are that of one trial times the expected number of
-trials."""
+Two laws of one exponential family need none: `bregman_divergence` follows from the log-partition function. Divergences
+of the gamma family are written without cancellation (`formulas.gamma_shape_kl`). Gaussians in every form of their
+covariance share one formula: with Sigma_p = sum_j c_j c_j^T, KL = (sum_j |c_j|^2 + |loc_p - loc_q|^2 - d) / 2 + H(q) -
+H(p), lengths in the metric Sigma_q^-1 and H the entropies. Divergences of counts are that of one trial times the
+expected number of trials."""
 
 from __future__ import annotations
 

@@ -1,13 +1,10 @@
 """Mixtures: a component is chosen by its weight, and the sample comes from it.
 
 `MixtureComponents` holds the components. If every component has a differentiable cdf, a sample has an implicit path,
-though
-its component is chosen: in one dimension dx/dtheta = -(dF/dtheta)(x) / p(x), F the mixture's cdf and p its density
-(Graves
-2016; Figurnov, Mohamed & Mnih 2018). A vector whose entries are independent given the component moves entry after
-entry: the
-same formula with the conditional cdf of entry i given the entries before it, whose own motion is part of the
-derivative."""
+though its component is chosen: in one dimension dx/dtheta = -(dF/dtheta)(x) / p(x), F the mixture's cdf and p its
+density (Graves 2016; Figurnov, Mohamed & Mnih 2018). A vector whose entries are independent given the component moves
+entry after entry: the same formula with the conditional cdf of entry i given the entries before it, whose own motion is
+part of the derivative."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Gaussian vectors: the multivariate normal with a full or diagonal covariance, with one of low rank plus a
-diagonal, and the
-Gaussian random walk."""
+"""Gaussian vectors: the multivariate normal with a full or diagonal covariance, with one of low rank plus a diagonal,
+and the Gaussian random walk."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Truncated distributions: a law of the line given that it lies between two bounds.
 
 A base that has a closed truncated law (`ClosedForm`) or a table of its masses (`MassTable`) needs no tail. For all
-others
-(`TailWindow`) the probability between two points is a difference of the tail in which it is smaller, as a logarithm;
-where
-the points are so close that this cancels, it is the integral of the density by a rule of five nodes."""
+others (`TailWindow`) the probability between two points is a difference of the tail in which it is smaller, as a
+logarithm; where the points are so close that this cancels, it is the integral of the density by a rule of five
+nodes."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ class ARM(Estimator):
     the variance is that of `DisARM` plus what u adds to the two samples, so it serves as a reference.
 
     Units given by probabilities take the derivative in p, (u − ½) / (p (1 − p)), and 0 where p is exactly 0 or 1
-    (refused where a parameter moves it).
-    Yin & Zhou 2019.
+    (refused where a parameter moves it). Yin & Zhou 2019.
     """
 
     sides: ClassVar[int] = 1

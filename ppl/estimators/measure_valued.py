@@ -49,8 +49,7 @@ def _normal_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
     """loc: [f(μ + σW) − f(μ − σW)] / (σ√2π), W Rayleigh. scale: [f(μ + σM) − f(x)] / σ, M double-sided Maxwell.
 
     M = sign(n) √(n² + 2E) for the primal's standard normal n and E ~ Exponential(1): given M, n is uniform between 0
-    and
-    M, which is the coupling of a Maxwell with a normal variable that shares its sign.
+    and M, which is the coupling of a Maxwell with a normal variable that shares its sign.
     """
     loc, scale = ctx.dist.params["loc"], ctx.dist.params["scale"]
     u, v = ctx.fresh((ctx.dist.event_shape,) * 2)

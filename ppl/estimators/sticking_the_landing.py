@@ -20,8 +20,7 @@ class StickingTheLanding(Pathwise):
     ancestors, so it is dropped. Requires what `Pathwise` requires, and a sampled log q of the node among the costs (say
     `kl="sampled"` if the divergence has a closed form). Unbiased; one downstream evaluation. As q approaches the
     posterior the variance goes to 0, while the pathwise gradient keeps that of the score; far from the posterior either
-    may have the larger variance.
-    Roeder, Wu & Duvenaud 2017.
+    may have the larger variance. Roeder, Wu & Duvenaud 2017.
     """
 
     in_loops: ClassVar[bool] = True

@@ -1,12 +1,9 @@
 """Variable elimination: which factors vary with which finite nodes, and in what order nodes are summed out.
 
 A variable is summed out of the product of all factors that contain it, which leaves one factor of all their other
-variables.
-The best order is hard to find in general (it has the treewidth of the graph); two greedy ones, by the size of the
-next table
-and by the number of new edges, are exact for trees and chains. Nodes of a loop over time that form a Markov chain
-are summed
-out step by step (`why_not_chain`).
+variables. The best order is hard to find in general (it has the treewidth of the graph); two greedy ones, by the size
+of the next table and by the number of new edges, are exact for trees and chains. Nodes of a loop over time that form a
+Markov chain are summed out step by step (`why_not_chain`).
 
 References: Zhang & Poole 1994; Dechter 1999; with plates, Obermeyer et al. 2019."""
 

@@ -1,12 +1,10 @@
 """Paths from parameters and random nodes to costs: dependence, poles that noise crosses, path endpoints.
 
-A derivative may have no mean though that of the cost exists: E[cos(t / z)] with z ~ N(0, 1) is finite, but along a
-draw the
-derivative is -sin(t / z) / z, whose absolute value has no mean. A value without bounds behind a pole that is crossed
-(1 / z, 1 / z^3, tan(z), digamma(z)) has none once a product, quotient or power joins it with a parameter. A value
-that is
-bounded again (t * tanh(1 / z)) and a pole that a numerator made of the same noise may lift (z / |z|) pass, and so does
-1 / |z| of several entries, whose mean is finite."""
+A derivative may have no mean though that of the cost exists: E[cos(t / z)] with z ~ N(0, 1) is finite, but along a draw
+the derivative is -sin(t / z) / z, whose absolute value has no mean. A value without bounds behind a pole that is
+crossed (1 / z, 1 / z^3, tan(z), digamma(z)) has none once a product, quotient or power joins it with a parameter. A
+value that is bounded again (t * tanh(1 / z)) and a pole that a numerator made of the same noise may lift (z / |z|)
+pass, and so does 1 / |z| of several entries, whose mean is finite."""
 
 from __future__ import annotations
 

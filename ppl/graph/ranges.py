@@ -3,24 +3,17 @@
 They tell whether a path can reach a pole, or a slope so steep that draws do not see it.
 
 Intervals differ from `bounds_of`, which guards of log-densities ask. A random node lies inside its support: the ends
-have
-probability 0, and no path crosses them. A relaxed one lies between the values of the hard one. What a distribution
-requires
-of a parameter holds, since a violation is an error at run time; but an end of the parameter's own interval stays
-closed if
-it is, for there a path may touch the edge. All values are finite: an infinite one comes from a pole, which is found
-where
-it arises.
+have probability 0, and no path crosses them. A relaxed one lies between the values of the hard one. What a distribution
+requires of a parameter holds, since a violation is an error at run time; but an end of the parameter's own interval
+stays closed if it is, for there a path may touch the edge. All values are finite: an infinite one comes from a pole,
+which is found where it arises.
 
-A smooth function may saturate within a sliver of its noise, as tanh(1e12 z) does. A pathwise gradient is right there
-in the
-mean, but hardly any draw lies where the value moves, and what is seen is 0. The *swing* of a value is how far it
-moves while
-random nodes move by their standard deviation; an argument that swings over `STEEPEST` units of a saturating op is a
-jump to
-all who ask for smoothness. A swing is an order of magnitude. Constants enter with their size; parameters, data and
-hyper
-parameters, whose values are not known when a graph is analysed, count as 1 as far as their intervals allow it."""
+A smooth function may saturate within a sliver of its noise, as tanh(1e12 z) does. A pathwise gradient is right there in
+the mean, but hardly any draw lies where the value moves, and what is seen is 0. The *swing* of a value is how far it
+moves while random nodes move by their standard deviation; an argument that swings over `STEEPEST` units of a saturating
+op is a jump to all who ask for smoothness. A swing is an order of magnitude. Constants enter with their size;
+parameters, data and hyper parameters, whose values are not known when a graph is analysed, count as 1 as far as their
+intervals allow it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
 """The stochastic computation graph of a trace, and the questions that estimators and the plan ask of it.
 
 Random nodes are seen through `RandomNode`: downstream costs, smoothness on the way there, moving supports. Where a
-trace has
-loops over time, a `LoopNode` answers from its copies in a sketch of the loops. `named_graph` shows the graph to
-users as a
-networkx graph of parameters, inputs, deterministic, random, observed and cost nodes."""
+trace has loops over time, a `LoopNode` answers from its copies in a sketch of the loops. `named_graph` shows the graph
+to users as a networkx graph of parameters, inputs, deterministic, random, observed and cost nodes."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
 """Dependence of values on random nodes, directly and through `ppl.stop_gradient`, and costs as sums of terms.
 
-A stopped occurrence is a constant: neither a derivative nor dependence of downstream costs passes. A path keeps to
-that by
-itself. Estimators that weigh a whole cost (scores, pairs of samples, sums over states) would count the stopped
-occurrence
-too, so for these a cost is split into terms that depend on a node in one of the two ways. Where that is impossible,
-as in
-z * stop(z), only a path is right."""
+A stopped occurrence is a constant: neither a derivative nor dependence of downstream costs passes. A path keeps to that
+by itself. Estimators that weigh a whole cost (scores, pairs of samples, sums over states) would count the stopped
+occurrence too, so for these a cost is split into terms that depend on a node in one of the two ways. Where that is
+impossible, as in z * stop(z), only a path is right."""
 
 from __future__ import annotations
 

@@ -34,9 +34,8 @@ _placeholder_ids = itertools.count()
 class Body:
     """A body graph: `index` and the `args` stand for its inputs; `carries` and `ys` are its outputs.
 
-    A iteration in which the truth value `idle`, which no carry enters, holds for all entries is not run: carries
-    stay as
-    they are, and stacks get zeros.
+    A iteration in which the truth value `idle`, which no carry enters, holds for all entries is not run: carries stay
+    as they are, and stacks get zeros.
     """
 
     index: Node

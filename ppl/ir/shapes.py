@@ -1,8 +1,7 @@
 """Shape and dtype rules, one for each op. `make` calls them, and the verifier calls them again.
 
 Ops of a common signature get their rule by the column `types` of the table of facts; after these stand the rules of
-linear
-algebra, those of all other ops, and those of ops that only compiled programs have.
+linear algebra, those of all other ops, and those of ops that only compiled programs have.
 
 The rules are strict: arguments of an elementwise op have equal axes and equal event shapes. Broadcasting is
 explicit, through `expand` and `route`, which `ppl.ir.ops` inserts."""

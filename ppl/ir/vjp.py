@@ -5,9 +5,8 @@ argument, `None` where no gradient flows. The table `VJPS` at the end has all ru
 take more stand before it: moves of entries, sums and products, then linear algebra, then functions of distributions.
 
 The formulas of linear algebra are those of Giles, An extended collection of matrix derivative results (2008), and
-Murray, Differentiation of the Cholesky decomposition (2016). They are written in the ops themselves, so that they
-can be
-differentiated again."""
+Murray, Differentiation of the Cholesky decomposition (2016). They are written in the ops themselves, so that they can
+be differentiated again."""
 
 from __future__ import annotations
 

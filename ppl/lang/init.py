@@ -1,8 +1,7 @@
 """Initialisers of parameters, public as `ppl.init`: functions of (rng, shape) that return arrays.
 
-Every parameter has a random generator of its own, keyed by (seed, name), so that its initial value does not depend
-on the
-order of declarations. Fans are counted as for `x @ weight` with weight (in, out)."""
+Every parameter has a random generator of its own, keyed by (seed, name), so that its initial value does not depend on
+the order of declarations. Fans are counted as for `x @ weight` with weight (in, out)."""
 
 from __future__ import annotations
 

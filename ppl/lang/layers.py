@@ -1,8 +1,7 @@
 """Layers: `ppl.dense`, and `ppl.layers`, layers of random units that `chain` applies in one line.
 
 A layer is called with (node name, parameter name, input, obs) and returns its value. Where the input is None it has
-only a
-bias: the top layer of a belief network."""
+only a bias: the top layer of a belief network."""
 
 from __future__ import annotations
 

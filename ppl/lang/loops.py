@@ -2,8 +2,7 @@
 
 The body of a loop is part of the trace's graph. Its nodes read *step inputs*: the step number, carries, and slices of
 stacks. Outside the loop, the values of a body node in all steps are one node `stacked`, whose leading event axis is
-time,
-and the last value of a carry is one node `final`. `scan_of` tells the innermost loop that a node belongs to."""
+time, and the last value of a carry is one node `final`. `scan_of` tells the innermost loop that a node belongs to."""
 
 from __future__ import annotations
 

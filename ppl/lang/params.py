@@ -1,9 +1,8 @@
 """Learnable parameters with their constraints, run-time scalars and constants: `ppl.param`, `ppl.hyper`,
 `ppl.constant`.
 
-A constrained parameter is a function of an unconstrained array, which is optimised. Each constraint has its forward
-map in
-IR and in NumPy, and its inverse in NumPy for initial values. No Jacobian is ever added."""
+A constrained parameter is a function of an unconstrained array, which is optimised. Each constraint has its forward map
+in IR and in NumPy, and its inverse in NumPy for initial values. No Jacobian is ever added."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """`ppl.scan`: a loop over time, as a loop whose step is traced once, or unrolled.
 
 A program is unrolled where an estimator needs branches or states of its own for every step. A sketch unrolls a few
-steps
-that stand for any: every step begins with carries of which nothing is known but what they depend on, so that what the
-analyses find in the sketch holds in all steps."""
+steps that stand for any: every step begins with carries of which nothing is known but what they depend on, so that what
+the analyses find in the sketch holds in all steps."""
 
 from __future__ import annotations
 

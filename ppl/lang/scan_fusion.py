@@ -1,11 +1,9 @@
 """Scan fusion: a model's loop that reads the samples of its guide's loop step by step becomes part of that loop, its
 leader.
 
-Both then share the step number, and a value that the leader hands out in a step is read in the same step. So the
-cost to go
-of a guide's sample has only costs of the same and later steps, and chains of the guide are eliminated together with
-what
-the model computes from them."""
+Both then share the step number, and a value that the leader hands out in a step is read in the same step. So the cost
+to go of a guide's sample has only costs of the same and later steps, and chains of the guide are eliminated together
+with what the model computes from them."""
 
 from __future__ import annotations
 

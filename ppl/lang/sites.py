@@ -2,8 +2,7 @@
 `ppl.stop_gradient`.
 
 An observation is in its distribution's dtype and inside its support; a mask says which of its units count. Masked
-entries
-hold a filler value in costs and are drawn in samples, and no other node may read them."""
+entries hold a filler value in costs and are drawn in samples, and no other node may read them."""
 
 from __future__ import annotations
 

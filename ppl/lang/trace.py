@@ -2,8 +2,7 @@
 expression graph.
 
 A random node appears in the graph as op `sample`, whose arguments are its distribution's parameters. The surrogate
-stage
-(`ppl/compiler/surrogate`) replaces it by the values that its estimator asks for."""
+stage (`ppl/compiler/surrogate`) replaces it by the values that its estimator asks for."""
 
 from __future__ import annotations
 

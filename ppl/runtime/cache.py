@@ -1,8 +1,7 @@
 """Emitted modules: run from their source, which is also written to disk under a name that hashes it.
 
-The file is for readers and debuggers, and beside it lies the machine code (`ppl.kernels.code_cache.machine_code`).
-What is run is
-the source in memory, so that files that are garbled, or cannot be written, do no harm
+The file is for readers and debuggers, and beside it lies the machine code (`ppl.kernels.code_cache.machine_code`). What
+is run is the source in memory, so that files that are garbled, or cannot be written, do no harm
 (`ppl.kernels.code_cache.trusted_files`)."""
 
 from __future__ import annotations

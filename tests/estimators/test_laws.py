@@ -1,7 +1,6 @@
 """The law of every estimator on every node of every law graph: mean gradient equals the exact one, two-sided.
 
-Unbiased estimators against the gradient of the expected loss; biased ones against the exact expectation
-of their own
+Unbiased estimators against the gradient of the expected loss; biased ones against the exact expectation of their own
 formula. Within 5 standard errors at a fixed seed, with the standard error at most 1 % of the gradient's norm (2 % in
 the fast tests of all graphs).
 """

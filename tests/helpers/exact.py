@@ -1,14 +1,11 @@
 """Exact expected losses by summation and quadrature over a trace: the oracle of the estimators' law tests.
 
-Independent of expansion and differentiation: every random node is replaced by a grid of values along an
-axis of its
+Independent of expansion and differentiation: every random node is replaced by a grid of values along an axis of its
 own, weighted by its probability; gradients are central differences of the expected loss.
 
-A biased estimator estimates the gradient of something else. `surrogates` says of what, node by node:
-("relaxed", temperature) integrates the relaxed value over its noise; ("hard", temperature) and
-("straight_through",)
-keep the true sample and its probability at the base parameters, and let only the relaxation, or the
-mean, move.
+A biased estimator estimates the gradient of something else. `surrogates` says of what, node by node: ("relaxed",
+temperature) integrates the relaxed value over its noise; ("hard", temperature) and ("straight_through",) keep the true
+sample and its probability at the base parameters, and let only the relaxation, or the mean, move.
 
 A value behind `ppl.stop_gradient` stays at the base parameters while differences are taken. Where it reads a random
 node its law would have to stay there, too: such graphs are refused here, and `tests/oracle` has their gradients."""

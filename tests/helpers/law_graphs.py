@@ -1,8 +1,7 @@
 """The law graphs: small objectives with 1–3 random layers whose exact gradients are known and of order
 their scale.
 
-`LAWS` maps names to functions that build a `Graph`. Estimator laws run over all of them and all their
-nodes, so a graph
+`LAWS` maps names to functions that build a `Graph`. Estimator laws run over all of them and all their nodes, so a graph
 added here is tested with every estimator, and a new estimator with every graph."""
 
 from __future__ import annotations

@@ -29,10 +29,9 @@ POWER, WIDTH = 0.01, 5.0
 class Graph:
     """A law graph: an objective, unconstrained parameter values, data, and size of the data set.
 
-    `loss` is the exact expected loss as a plain function of the parameters, for graphs that the general
-    oracle does
-    not know (rows coupled by `collect`, marginalised latents) or whose answer is known in closed form. `max_copies` is
-    what plans other than the automatic one may take; estimators that unroll a loop take more than others.
+    `loss` is the exact expected loss as a plain function of the parameters, for graphs that the general oracle does not
+    know (rows coupled by `collect`, marginalised latents) or whose answer is known in closed form. `max_copies` is what
+    plans other than the automatic one may take; estimators that unroll a loop take more than others.
     """
 
     objective: Any

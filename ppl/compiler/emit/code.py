@@ -1,10 +1,8 @@
 """Emitted programs as records: a `Module` of `Function`s, whose bodies are trees of loops, stores and calls.
 
-Other modules of this folder compose these records from a schedule; `emit/cpu` and `emit/cuda` put drivers around
-them; a printer turns a module into text
-(`python`, for Numba) or machine code (`llvm`). Nothing reads text again: which names a piece of code uses, whether
-an expression reads memory, what a function is
-passed, are questions to records.
+Other modules of this folder compose these records from a schedule; `emit/cpu` and `emit/cuda` put drivers around them;
+a printer turns a module into text (`python`, for Numba) or machine code (`llvm`). Nothing reads text again: which names
+a piece of code uses, whether an expression reads memory, what a function is passed, are questions to records.
 
 `Name("w").at(Name("i") + 1)` is `w[i + 1]`. Where an expression is expected, `as_expression` also takes a name, a
 number and a polynomial in sizes. An `Index` that
@@ -332,8 +330,7 @@ class Function(Record):
     by symbol; "entry" inlined into users' code; "launch" a CUDA kernel, "host" plain Python.
 
     `noalias` are arguments that buffers begin with, arrays or positions in them: no two buffers share an entry. An
-    index
-    whose first term is such a position is one of its buffer, another one of the array's.
+    index whose first term is such a position is one of its buffer, another one of the array's.
     """
 
     name: str

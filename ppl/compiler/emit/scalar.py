@@ -1,8 +1,8 @@
 """Emission of one scalar operation: a flat table from ops to expressions over scalars of the program's dtype.
 
 In emitted modules `F` is the float type, `I` is int64 and `m` the module of scalar functions
-(`ppl.kernels.generated.f32.scalar`
-or `f64`). Every constant is cast, because Numba would otherwise compute in float64."""
+(`ppl.kernels.generated.f32.scalar` or `f64`). Every constant is cast, because Numba would otherwise compute in
+float64."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Long events: run a program without plates over its long leading dimension as rows.
 
 A million independent units then stream through tiles and threads as the rows of a plate would. The rewrite is local:
-every node with the long dimension in
-front gets a form with a named axis instead, and `collect` and `distribute` turn one form into the other. Uniforms
-stay the same numbers."""
+every node with the long dimension in front gets a form with a named axis instead, and `collect` and `distribute` turn
+one form into the other. Uniforms stay the same numbers."""
 
 from __future__ import annotations
 

@@ -1,18 +1,14 @@
 """Loops over time: split by rows, then lowered to an op whose body runs once for each iteration.
 
 `split_loops` is loop fission: the values of a body get levels (without rows, of rows, made of sums over rows), and a
-loop becomes one loop for each level,
-so that every loop runs over one row axis or none. What a later loop reads is stacked. A carry that grows by sums
-over rows, or a stack of them, belongs to
-the loop over rows and is marked `summed`: the body gives what an iteration adds, and every slab adds up its own rows.
+loop becomes one loop for each level, so that every loop runs over one row axis or none. What a later loop reads is
+stacked. A carry that grows by sums over rows, or a stack of them, belongs to the loop over rows and is marked `summed`:
+the body gives what an iteration adds, and every slab adds up its own rows.
 
-`lower_loop` substitutes the constants of a loop, turns slices of its inputs into `take` at the number of the
-iteration, and leaves outside what depends on
-neither carries nor that number. What remains is the op `turns`: its arguments are the initial carries and the outer
-nodes that the body reads.
-A node that is computed first says which iterations have nothing to do (`idle`). What is stacked every few iterations
-(`every`) goes to the entry that a
-second number gives."""
+`lower_loop` substitutes the constants of a loop, turns slices of its inputs into `take` at the number of the iteration,
+and leaves outside what depends on neither carries nor that number. What remains is the op `turns`: its arguments are
+the initial carries and the outer nodes that the body reads. A node that is computed first says which iterations have
+nothing to do (`idle`). What is stacked every few iterations (`every`) goes to the entry that a second number gives."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Lowering: rewrite a request into nodes that the scheduler knows; values are unchanged.
 
 `lower_request` is the stage. It splits loops over time, rewrites node by node (`lower_nodes`: markers disappear;
-products, draws, linear algebra and
-users' functions become steps of their own), fuses products and gives sums in float32 programs float64 accumulators.
-`split_into_particle_windows` rewrites outputs that are sums over particles, so that a call may take the particles in
-windows."""
+products, draws, linear algebra and users' functions become steps of their own), fuses products and gives sums in
+float32 programs float64 accumulators. `split_into_particle_windows` rewrites outputs that are sums over particles, so
+that a call may take the particles in windows."""
 
 from __future__ import annotations
 

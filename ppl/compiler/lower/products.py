@@ -1,8 +1,8 @@
 """Products: contractions as matrix products, as products with rows of tables, or as sums of elementwise products.
 
 A `contract` becomes a `gemm` (two groups of loops multiplied over a third), a step that reads rows of a table where
-they lie, or a sum of products for
-the fuser. Sums of matrix products over rows become one product with one accumulator (`fuse_products`).
+they lie, or a sum of products for the fuser. Sums of matrix products over rows become one product with one accumulator
+(`fuse_products`).
 
 =============  =====================================  ================================
 op             arguments                              value

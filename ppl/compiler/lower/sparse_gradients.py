@@ -1,10 +1,9 @@
 """Sparse gradients: gradients of tables that a program reads row by row, and a request that keeps them sparse.
 
-Such a gradient is a sum of scattered additions (`put`). Instead of the sum, the request of `sparse_request` has
-arrays as outputs: for each addition the
-table row that it goes to, and what it adds, factored where possible into one coefficient for each addition and one
-row that several additions share
-(`SparseTerm`). `ppl.compiler.emit.cpu.sparse_training` adds up and updates the rows that are named."""
+Such a gradient is a sum of scattered additions (`put`). Instead of the sum, the request of `sparse_request` has arrays
+as outputs: for each addition the table row that it goes to, and what it adds, factored where possible into one
+coefficient for each addition and one row that several additions share (`SparseTerm`).
+`ppl.compiler.emit.cpu.sparse_training` adds up and updates the rows that are named."""
 
 from __future__ import annotations
 

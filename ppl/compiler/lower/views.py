@@ -1,10 +1,9 @@
 """Views: where the entries of a value lie in memory, as affine maps.
 
 Every value that is stored keeps its event contiguous, in C order, behind its named axes. Views (`expand`, `reshape`,
-`transpose`, `slice`, `collect`,
-`distribute`, one branch entry) never move data: `resolve_view` turns a chain of them into a `View` of the stored
-value below. Where no affine map
-exists, or a step needs contiguous memory, the value is copied (`as_contiguous`, `as_stored`)."""
+`transpose`, `slice`, `collect`, `distribute`, one branch entry) never move data: `resolve_view` turns a chain of them
+into a `View` of the stored value below. Where no affine map exists, or a step needs contiguous memory, the value is
+copied (`as_contiguous`, `as_stored`)."""
 
 from __future__ import annotations
 

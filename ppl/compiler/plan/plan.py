@@ -1,8 +1,7 @@
 """Plans as data, and as tables of text: the estimator of every random node, its reason, and the other candidates.
 
 `choose_estimators` (`decision_table`) makes a plan; the choosers (`ppl.choosing`) add measurements to it. Rich is
-imported
-when a plan is printed."""
+imported when a plan is printed."""
 
 from __future__ import annotations
 

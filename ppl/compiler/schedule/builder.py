@@ -1,8 +1,7 @@
 """The schedule builder: from nodes to values and operations, before loops are chosen.
 
-`ScheduleBuilder` keeps the stored value of every node, its buffer and its readers; `OPERATION_RULES` says what each
-op reads, over which loops, and where it
-writes."""
+`ScheduleBuilder` keeps the stored value of every node, its buffer and its readers; `OPERATION_RULES` says what each op
+reads, over which loops, and where it writes."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
 """Loop fusion: arrange the operations of one cluster into one loop tree, whose bodies keep values in local variables.
 
 Loops run in the canonical order (row, nested plates, particles, enumerations, branch, event). At each loop prefix,
-operations without remaining loops become
-statements; of the others, as many as possible share the next loop (`nest_loops`). Two operations share a loop if one
-reads the other's result at the very
-index of that loop. Elementwise leaves with elementary functions are split from deeper nests into vector loops of
-their own (`vector_phases`). `place_results`
-decides which results need memory."""
+operations without remaining loops become statements; of the others, as many as possible share the next loop
+(`nest_loops`). Two operations share a loop if one reads the other's result at the very index of that loop. Elementwise
+leaves with elementary functions are split from deeper nests into vector loops of their own (`vector_phases`).
+`place_results` decides which results need memory."""
 
 from __future__ import annotations
 

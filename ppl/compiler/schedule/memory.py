@@ -1,11 +1,9 @@
 """Memory layout: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
 
-`v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants,
-values that live for the whole call or for a
-chunk of rows (see `partitioned_products`), the accumulators of every slab, and one *lane* for each thread, with tile
-buffers and scratch for the slab that the
-thread works on. `sums` is `v` seen as float64: in float32 programs the sums over rows that scalar outputs are made
-of accumulate there.
+`v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
+that live for the whole call or for a chunk of rows (see `partitioned_products`), the accumulators of every slab, and
+one *lane* for each thread, with tile buffers and scratch for the slab that the thread works on. `sums` is `v` seen as
+float64: in float32 programs the sums over rows that scalar outputs are made of accumulate there.
 `choose_structure_of_arrays` lets values of a tile that loops over rows walk through have their rows side by side."""
 
 from __future__ import annotations

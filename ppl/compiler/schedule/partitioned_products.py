@@ -1,14 +1,12 @@
 """Output-partitioned products: products over rows that are whole gradients, of whose rows every slab computes a share.
 
-Where every slab adds the products of its own rows to an accumulator of its own, as many copies of a gradient as
-there are slabs are written, read again by other
-processors, and added up. A large gradient is therefore not accumulated. The row region keeps the operands of its
-product for a *chunk* of rows: a tile of every
-slab. Behind a barrier a second region multiplies them, each slab a share of the rows of the result, straight into
-the gradient; then comes the next chunk. So
-memory does not grow with the rows, what a slab has written is read by its own processor in the optimizer's step, and
-a long sum is made in one product. Steps
-that take all rows of a call at once have one place for their sums, too."""
+Where every slab adds the products of its own rows to an accumulator of its own, as many copies of a gradient as there
+are slabs are written, read again by other processors, and added up. A large gradient is therefore not accumulated. The
+row region keeps the operands of its product for a *chunk* of rows: a tile of every slab. Behind a barrier a second
+region multiplies them, each slab a share of the rows of the result, straight into the gradient; then comes the next
+chunk. So memory does not grow with the rows, what a slab has written is read by its own processor in the optimizer's
+step, and a long sum is made in one product. Steps that take all rows of a call at once have one place for their sums,
+too."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """The scheduler: from lowered nodes to stages, row regions and steps, for any target.
 
-A program alternates *unplated stages* (even numbers) and *row regions* (odd numbers). A region runs all its steps
-tile by tile over its row axis; sums over
-rows go to accumulators, which are added up before the next unplated stage. Within a stage, opaque steps (products,
-noise, loops) separate clusters of fused
-operations. `assign_stages` chooses the stage of every node, `build_schedule` makes the stages and their steps."""
+A program alternates *unplated stages* (even numbers) and *row regions* (odd numbers). A region runs all its steps tile
+by tile over its row axis; sums over rows go to accumulators, which are added up before the next unplated stage. Within
+a stage, opaque steps (products, noise, loops) separate clusters of fused operations. `assign_stages` chooses the stage
+of every node, `build_schedule` makes the stages and their steps."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 threads.
 
 A slab adds up its rows in an accumulator of its own, and the accumulators are added up in the order of slabs. So
-results have the same bits on any number of
-threads, each of which takes a run of slabs. More slabs serve more threads; fewer make longer products, and leave
-less to clear and to add up.
-`estimate_operations` says how much work a call has."""
+results have the same bits on any number of threads, each of which takes a run of slabs. More slabs serve more threads;
+fewer make longer products, and leave less to clear and to add up. `estimate_operations` says how much work a call
+has."""
 
 from __future__ import annotations
 

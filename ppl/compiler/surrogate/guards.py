@@ -3,8 +3,8 @@
 A condition that interval arithmetic does not prove becomes a *guard*: 0 where it holds, NaN where it fails. The sum of
 guards is added to the loss, whose bits stay as they are, so that a violation reaches everything that looks at the loss,
 a training loop in compiled code included. Conditions on data arguments are checked when these are bound
-(`data_checks`);
-conditions on constants alone when the model is compiled. `ppl.runtime.nonfinite` names the condition that failed."""
+(`data_checks`); conditions on constants alone when the model is compiled. `ppl.runtime.nonfinite` names the condition
+that failed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """The exponential families among the package's distributions: natural parameters, statistics, log-partition function.
 
 The number of trials, or of failures to wait for, of counts is known: `Family.fixed`. The natural parameters of a normal
-vector x of d numbers are one vector of d + d (d + 1) / 2: those of the entries, P loc with P the precision matrix,
-and those
-of the products x_i x_j, i <= j: -P_ii / 2 on the diagonal, -P_ij beside it. Mean parameters are E[x_i] and E[x_i x_j].
-A is made from an unrolled factorisation of P, so that d is at most 32."""
+vector x of d numbers are one vector of d + d (d + 1) / 2: those of the entries, P loc with P the precision matrix, and
+those of the products x_i x_j, i <= j: -P_ii / 2 on the diagonal, -P_ij beside it. Mean parameters are E[x_i] and E[x_i
+x_j]. A is made from an unrolled factorisation of P, so that d is at most 32."""
 
 from __future__ import annotations
 

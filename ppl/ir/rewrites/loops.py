@@ -1,8 +1,7 @@
 """Rewrites of whole loops: loops of one recurrence are merged, and results that nobody reads are not computed.
 
 Models make a loop for each value that is seen from outside, and reverse mode makes loops that read stacks of others:
-the
-recurrence of the model, that of a return, the one that runs backwards. `merge_loops` and `tidy_loops` are passes
+the recurrence of the model, that of a return, the one that runs backwards. `merge_loops` and `tidy_loops` are passes
 over graphs, linear in the graph, that preserve values up to the order of sums."""
 
 from __future__ import annotations
