@@ -24,6 +24,7 @@ from ppl.estimators import (
     ScoreFunction,
     StraightThrough,
 )
+from tests.helpers import law_bounds  # noqa: F401 - adds to the laws
 from tests.helpers.law_graphs import LAWS
 
 X = np.array([0.5, -1.0, 2.0])
