@@ -88,7 +88,7 @@ def nothing_is_measured(monkeypatch):
     def refuse(*_):
         raise AssertionError("a replay measures nothing")
 
-    for name in ("found", "timed", "gradient_seconds", "measured"):
+    for name in ("find_family", "time_steps", "gradient_seconds", "measure_errors"):
         monkeypatch.setattr(tuner, name, refuse)
 
 
