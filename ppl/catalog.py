@@ -155,7 +155,7 @@ def partners(kind: type[Distribution]) -> str:
     return ", ".join(sorted(q.__name__ for p, q in KL_PAIRS if p is kind)) or "—"
 
 
-def row(name: str, kind: type[Distribution], dist: Distribution, arguments: str) -> str:
+def table_row(name: str, kind: type[Distribution], dist: Distribution, arguments: str) -> str:
     """One line of a table."""
     support = dist.support.value + (" (moves)" if dist.moving else "")
     cells = (f"`{name}`", arguments, support, path(dist), formulas(dist), estimators(dist), partners(kind))
@@ -178,11 +178,11 @@ def page() -> str:
         "`(moves)` marks supports that a parameter moves: score functions refuse them where it is learned.",
         "Rows of constants have to sum to 1; rows of probabilities that are computed or learned are divided by their",
         "sum.", "",
-        *table, *(row(n, k, example(k), described(k)) for n, k in sorted(REGISTRY.items())), "",
+        *table, *(table_row(n, k, example(k), described(k)) for n, k in sorted(REGISTRY.items())), "",
         "## Made of other distributions", "",
         "`Masked(dist, mask)` is `dist.mask(mask)`: of the same class, so everything above holds. The others depend on",
         "their parts; the rows are for the instance named.", "",
-        *table, *(row(n, k, MADE_OF[n](), made_of(MADE_OF[n]())) for n, k in sorted(COMBINATORS.items())), "",
+        *table, *(table_row(n, k, MADE_OF[n](), made_of(MADE_OF[n]())) for n, k in sorted(COMBINATORS.items())), "",
         "## Bijectors", "",
         "Of `ppl.bijectors`, for `Transformed(base, f, g, …)`; `Chain((f, g))` and `Inverse(f)` compose them.", "",
         "| | from | onto |", "|---|---|---|",

@@ -126,7 +126,7 @@ def _extrema(error: np.ndarray, count: int) -> np.ndarray:
     return np.array(found)
 
 
-def fit_quotient(
+def fit_rational_function(
     x: np.ndarray, y: np.ndarray, top: int, bottom: int, rounds: int = 200
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit ``P(x) / Q(x)`` with Q(0) = 1 to `y` in relative error; return both tables and the error."""
@@ -160,8 +160,8 @@ def normal_quantile_tables(points: int = 300) -> dict[str, tuple[np.ndarray, np.
     q = np.maximum(0.425 * np.sqrt(unit), 1e-6)
     r = 1.6 + unit * (9.36 - 1.6)
     return {
-        "normal.CENTRE": fit_quotient(0.425**2 - q * q, -special.ndtri(0.5 - q) / q, 3, 3),
-        "normal.TAIL": fit_quotient(r - 1.6, -special.ndtri_exp(-r * r), 4, 3),
+        "normal.CENTRE": fit_rational_function(0.425**2 - q * q, -special.ndtri(0.5 - q) / q, 3, 3),
+        "normal.TAIL": fit_rational_function(r - 1.6, -special.ndtri_exp(-r * r), 4, 3),
     }
 
 

@@ -66,7 +66,7 @@ class RunFolder:
                 return
             yield True
 
-    def row(self) -> Row | None:
+    def read_row(self) -> Row | None:
         """What the run has come to, None if that is not known."""
         path = self.path / "row.json"
         try:
@@ -150,7 +150,7 @@ def rows_outside_plan(root: Path, plan: tuple[PlannedRun, ...]) -> list[Row]:
     """Rows of runs in the folder that are not in the plan, by key."""
     own = {run.key for run in plan}
     keys = sorted(p.name for p in (root / "runs").iterdir() if p.is_dir() and p.name not in own)
-    return [row for key in keys if (row := RunFolder(root, key).row()) is not None]
+    return [row for key in keys if (row := RunFolder(root, key).read_row()) is not None]
 
 
 BUSY = "busy"
@@ -181,7 +181,7 @@ def execute_run(task: RunTask) -> Row:
         with folder.locked(task.wait) as ours:
             if not ours:
                 return make_row(task.run, BUSY)
-            stored = folder.row()
+            stored = folder.read_row()
             if stored is not None and not _should_retry(stored, task):
                 return stored
             return _store_row(folder, _execute_build(task, folder))
@@ -310,6 +310,6 @@ def store_killed_row(task: RunTask, how: str) -> Row:
     with contextlib.suppress(OSError, ValueError):
         row["attempts"] = int((folder.path / "attempts").read_text())
     with contextlib.suppress(OSError), folder.locked(wait=False) as ours:
-        if ours and (folder.row() or {}).get("status") != "done":
+        if ours and (folder.read_row() or {}).get("status") != "done":
             folder.write(row)
     return row

@@ -66,7 +66,7 @@ if SINGLE:
             at, k = lane_column(column, start + i), lane_key(key, start + i)
             shift[i] = poisson.poisson_attempt(rate[i], k, at, stream, 0)
         for i in range(count):
-            out[i] = poisson.poisson_count(rate[i], shift[i])
+            out[i] = poisson.count_at_shift(rate[i], shift[i])
         left = list_rejected(waiting, shift, count)
         for attempt in range(1, poisson.ATTEMPTS):
             if left == 0:
@@ -76,7 +76,7 @@ if SINGLE:
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
                 shift[j] = poisson.poisson_attempt(rate[i], k, at, stream, attempt)
             for j in range(left):
-                out[waiting[j]] = poisson.poisson_count(rate[waiting[j]], shift[j])
+                out[waiting[j]] = poisson.count_at_shift(rate[waiting[j]], shift[j])
             left = keep_rejected(waiting, shift, left)
 
 

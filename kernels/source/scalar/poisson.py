@@ -62,7 +62,7 @@ if SINGLE:
 
 
 @inline
-def poisson_count(rate, shift):
+def count_at_shift(rate, shift):
     """floor(rate) + shift as int64, at least 0."""
     k = i64(floor(rate)) + i64(shift)
     return k if k > i64(0) else i64(0)
@@ -105,4 +105,4 @@ def poisson_draw(rate, key, column, stream):
                 if log(v * inverse / (a / (near * near) + b)) <= height:
                     break
             w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
-    return poisson_count(rate, shift)
+    return count_at_shift(rate, shift)

@@ -167,6 +167,7 @@ def _strip_broadcast(x: Node, labels: str) -> tuple[Node, str]:
 
 
 def lower_contraction(node: Node, a: Node, b: Node, rules: Rewrites) -> Node:
+    """Lower the `contract` of `a` and `b` to a product of a table, a matrix product, or a sum of products."""
     out, over = node.attrs["out"], set(node.attrs["over"])
     sizes = {c: n for side, x in (("a", a), ("b", b)) for c, n in zip(node.attrs[side], x.type.shape, strict=True)}
     axes = a.type.axes

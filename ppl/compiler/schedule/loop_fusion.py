@@ -36,7 +36,7 @@ class _PendingOps:
         self.users: dict[int, dict[int, Op]] = {id(op.target): {} for op in ops if op.last}
         for op in ops:
             whole = len(op.loops) == len(op.domain)
-            (self.statements if whole else self.groups.setdefault(self.key(op), {}))[id(op)] = op
+            (self.statements if whole else self.groups.setdefault(self.group_of(op), {}))[id(op)] = op
             if not op.last:
                 self.makers.setdefault(id(op.target), {})[id(op)] = op
             for found in self._users(op):
@@ -49,7 +49,7 @@ class _PendingOps:
                 self.after.setdefault(id(other), []).append(op)
         self.free = {k: {i: op for i, op in g.items() if not self.before[i]} for k, g in self.groups.items()}
 
-    def key(self, op: Op) -> tuple[Any, int]:
+    def group_of(self, op: Op) -> tuple[Any, int]:
         """The group of an operation that needs a loop: all of one may share the next."""
         return op.head.token, self.phases.get(id(op), 0)
 
@@ -83,11 +83,11 @@ class _PendingOps:
     def _release_waiting(self, op: Op) -> None:
         """Nobody waits for `op` any more."""
         if len(op.loops) < len(op.domain):
-            self.free[self.key(op)].pop(id(op), None)
+            self.free[self.group_of(op)].pop(id(op), None)
         for other in self.after.pop(id(op), ()):
             self.before[id(other)] -= 1
             if not self.before[id(other)] and len(other.loops) < len(other.domain):
-                self.free[self.key(other)][id(other)] = other
+                self.free[self.group_of(other)][id(other)] = other
 
     def ready(self, op: Op) -> bool:
         """Whether nothing that is pending comes before a statement."""

@@ -187,6 +187,7 @@ def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVari
 
 
 def simplify_variant(variant: ProgramVariant) -> ProgramVariant:
+    """Simplify the outputs of a differentiated variant in place, keep both stages for `program.ir`, and return it."""
     variant.stages["differentiate"] = variant.outputs()
     nodes = erase_markers(list(variant.outputs().values()))
     variant.replace_outputs(simplify(drop_unread_branches(simplify(nodes))))

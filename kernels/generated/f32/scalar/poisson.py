@@ -60,7 +60,7 @@ def poisson_attempt(rate, key, column, stream, attempt):
 
 
 @inline
-def poisson_count(rate, shift):
+def count_at_shift(rate, shift):
     """floor(rate) + shift as int64, at least 0."""
     k = i64(floor(rate)) + i64(shift)
     return k if k > i64(0) else i64(0)
@@ -83,4 +83,4 @@ def poisson_draw(rate, key, column, stream):
         shift = poisson_attempt(rate, key, column, stream, attempt)
         if shift == shift:
             break
-    return poisson_count(rate, shift)
+    return count_at_shift(rate, shift)
