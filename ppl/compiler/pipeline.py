@@ -1,6 +1,6 @@
 """The compiler from top to bottom: a model becomes a plan, one estimator a node, and a plan becomes source that runs.
 
-    plan_model      model -> Trace -> StochasticGraph -> Plan       once for a signature of data
+    PlannedModel    model -> Trace -> StochasticGraph -> Plan       once for a signature of data
     build_variant   plan  -> ProgramVariant                         estimators become expressions, and their gradients
     emit_request    Request -> LoweredRequest -> Schedule -> EmittedSource
 
@@ -31,6 +31,7 @@ from ppl.compiler.lower.request import (
     Request,
     Shapes,
     argument_sizes,
+    floats_per_int,
     leaf_offsets,
     offsets_of,
     place_outputs,
@@ -63,6 +64,7 @@ from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.lost_gradients import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
+from ppl.ir.external import why_not_on_target
 from ppl.ir.node import Node, topological
 from ppl.ir.show import show
 from ppl.ir.types import Axis, Kind, Type
@@ -165,9 +167,12 @@ def choose_target(graph: StochasticGraph, name: str, device: int) -> Target:
     ------
     ModelError : the target that is named cannot call the users' functions of the model.
     """
+    called = [n.attrs["fn"] for n in graph.order if n.op == "external"]
+    called += [n.attrs["site"].dist.function for n in graph.samples if n.attrs["site"].dist.score_only]
     if name == AUTO:
-        name = "cuda" if not cuda_presence.missing() and _supports_target(graph, "cuda") else "cpu"
-    require_target_support(graph, name)
+        name = "cpu" if cuda_presence.missing() or why_not_on_target(called, "cuda") else "cuda"
+    if obstacle := why_not_on_target(called, name):
+        raise ModelError(obstacle)
     target = target_of(name)
     return replace(target, device=device) if target.resident else target
 
@@ -268,11 +273,6 @@ class LoweredRequest:
         """Whether straight-line code is all that there is to emit."""
         return self.unrolled and not self.axes
 
-    @property
-    def words(self) -> int:
-        """Entries of a float array that an int64 takes."""
-        return 8 // np.dtype(self.dtype).itemsize
-
     def __str__(self) -> str:
         return show([o.node for o in self.outputs], [o.name for o in self.outputs])
 
@@ -290,8 +290,9 @@ class Schedule:
         return show_schedule(self.stages) or "one straight-line function"
 
 
-class EmittedSource(NamedTuple):
-    """The source of a program, and what a call of it must know."""
+@dataclass(eq=False)
+class EmittedSource:
+    """The source of a program, and what a call of it must know. `passed` are the arguments of its drivers."""
 
     request: Request
     dtype: str
@@ -333,8 +334,7 @@ def lower(request: Request, dtype: str, target: Target) -> LoweredRequest:
     lowered, in_double = lower_request(request, parts or nodes, rules, dtype)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
-    words = 8 // np.dtype(dtype).itemsize
-    outputs, array_places, aux_at, floats = place_outputs(request, iter(lowered), len(plates), words)
+    outputs, array_places, aux_at, floats = place_outputs(request, iter(lowered), len(plates), floats_per_int(dtype))
     # Where particles are a run-time axis, the place of one array among several depends on their number.
     unrolled = can_unroll(lowered, rules.straight) and not (axes and request.arrays)
     windowed = parts is not None or request.part
@@ -357,7 +357,7 @@ def fuse(lowered: LoweredRequest) -> Schedule:
     if FAILED in header:
         memory.symbols[FAILED_AT] = Poly.of(header.index(FAILED))
     for _, t, size in lowered.array_places:
-        memory.ints = memory.ints + (size * lowered.words if t.dtype == "int" else 0)
+        memory.ints = memory.ints + (size * floats_per_int(lowered.dtype) if t.dtype == "int" else 0)
     return Schedule(stages, builder, memory, estimate_operations(stages))
 
 
@@ -366,7 +366,7 @@ def emit(
 ) -> tuple[EmittedSource, Emitter]:
     """Write a schedule as the source of a module."""
     request, dtype, target, builder = lowered.request, lowered.dtype, lowered.target, schedule.builder
-    n_aux = offsets_of(request.aux_shapes)[1] if request.aux else 0
+    n_aux, words = offsets_of(request.aux_shapes)[1] if request.aux else 0, floats_per_int(dtype)
     counts = [
         assign(Name("v").at(list(lowered.axes).index(t.axes[0].name)), array_length(builder.inputs[n]))
         for n, t in request.inputs
@@ -390,7 +390,7 @@ def emit(
         results=len(request.scalars),
         sizes=argument_sizes(request),
         flops=schedule.flops,
-        outputs=[(name, size * (lowered.words if t.dtype == "int" else 1)) for name, t, size in lowered.array_places],
+        outputs=[(name, size * (words if t.dtype == "int" else 1)) for name, t, size in lowered.array_places],
     )
     emitter = (kind or EMITTERS[target.printer])(unit)
     body = []
@@ -442,29 +442,3 @@ def _trained_entries(request: Request) -> int:
     """Return the entries of a gradient that is whole, and so has a training loop; 0 for other requests."""
     whole = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
     return offsets_of(request.params)[1] if whole else 0
-
-
-def require_target_support(graph: StochasticGraph, target: str) -> None:
-    """Raise a ModelError where a target cannot call the users' functions of a model."""
-    called = [n.attrs["fn"] for n in graph.order if n.op == "external"]
-    called += [n.attrs["site"].dist.function for n in graph.samples if n.attrs["site"].dist.score_only]
-    if not called or target == "cpu":
-        return
-    from numba.extending import is_jitted  # importing Numba takes time
-
-    for fn in called:
-        if fn.python:
-            raise ModelError(f"external function '{fn.label}' runs in Python, not on {target}\n  at {fn.line}")
-        if any(f is not None and not is_jitted(f) for f in (fn.function, fn.gradient)):
-            raise ModelError(
-                f"external function '{fn.label}' is no function of @numba.njit, so it runs on the CPU, not on {target}"
-                f"\n  at {fn.line}"
-            )
-
-
-def _supports_target(graph: StochasticGraph, name: str) -> bool:
-    try:
-        require_target_support(graph, name)
-    except ModelError:
-        return False
-    return True

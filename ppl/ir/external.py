@@ -85,6 +85,24 @@ class External:
         return self.name or str(getattr(self.function, "__name__", "function"))
 
 
+def why_not_on_target(functions: Iterable[External], target: str) -> str:
+    """Say which of a model's functions a target cannot call, and why; "" if it can call all of them."""
+    functions = list(functions)
+    if not functions or target == "cpu":
+        return ""
+    from numba.extending import is_jitted  # importing Numba takes time
+
+    for fn in functions:
+        if fn.python:
+            return f"external function '{fn.label}' runs in Python, not on {target}\n  at {fn.line}"
+        if any(f is not None and not is_jitted(f) for f in (fn.function, fn.gradient)):
+            return (
+                f"external function '{fn.label}' is no function of @numba.njit, so it runs on the CPU, not on {target}"
+                f"\n  at {fn.line}"
+            )
+    return ""
+
+
 def any_python_call(nodes: Iterable[Node]) -> bool:
     """Whether a user's function among `nodes` runs in the Python interpreter: on one thread, and not without it."""
     return any(n.op == "external" and n.attrs["fn"].python for n in nodes)

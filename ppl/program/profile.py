@@ -209,7 +209,7 @@ def emit_clocked(request: Request, dtype: str, target: Target) -> tuple[TimedExe
     """The instrumented form of a request, and its emitter, which knows the steps."""
     emitted, emitter = emit_request(request, dtype, target, ClockedEmitter)
     assert isinstance(emitter, ClockedEmitter)
-    out = TimedExecutable(**emitted._asdict())
+    out = TimedExecutable(**vars(emitted))
     out.slots = emitter.clock.slots
     out.reset()
     return out, emitter

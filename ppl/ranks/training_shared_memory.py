@@ -366,7 +366,7 @@ def _compile_shared_memory(compiled: Compiled) -> Executable | None:
     emitted, made = emit_request(request, settings.dtype, compiled.target, RankTrainingEmitter)
     if made.unit.may_raise():
         return None
-    return Executable(title=f"{compiled.title} (training on ranks)", **emitted._asdict())
+    return Executable(title=f"{compiled.title} (training on ranks)", **vars(emitted))
 
 
 def has_one_thread() -> bool:

@@ -15,24 +15,21 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
-from ppl.compiler.emit.code import Function
 from ppl.compiler.emit.steps import FAILED
-from ppl.compiler.lower.request import Request, Result, offsets_of
-from ppl.compiler.lower.sizes import Poly, axis_size, identifier
-from ppl.compiler.lower.target import CPU, Target, target_of
-from ppl.compiler.pipeline import emit_request
-from ppl.compiler.schedule.memory import MemoryLayout
+from ppl.compiler.lower.request import Request, Result, floats_per_int, offsets_of
+from ppl.compiler.lower.sizes import axis_size, identifier
+from ppl.compiler.lower.target import Target, target_of
+from ppl.compiler.pipeline import EmittedSource, emit_request
 from ppl.compiler.schedule.slabs import SLABS, fits_one_thread, least_slab_rows, longest_slab, slab_count
-from ppl.compiler.schedule.stages import Opaque, Stage, all_steps, show_schedule
+from ppl.compiler.schedule.stages import Opaque, all_steps, show_schedule
 from ppl.ir.external import any_python_call
-from ppl.ir.types import Axis, Kind, Type
+from ppl.ir.types import Kind, Type
 from ppl.lazy import cpu_calls, cpu_regions, cpu_threads, cpu_workers, devices, resting
 from ppl.progress import titles
 from ppl.records import dataclass
@@ -62,27 +59,9 @@ def _grown_buffer(buffer: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(eq=False)
-class EmittedProgram:
+class EmittedProgram(EmittedSource):
     """An emitted request: its source and schedule, and the sizes of everything that a call of it touches."""
 
-    request: Request
-    dtype: str
-    source: str
-    stages: list[Stage]
-    memory: MemoryLayout
-    kernels: int
-    axes: dict[str, Axis]
-    plates: list[str]
-    array_places: list[tuple[str, Type, Poly]]
-    injected: Mapping[str, Any] = field(default_factory=dict)
-    functions: Sequence[Function] = ()
-    flops: Poly = field(default_factory=Poly)
-    unrolled: bool = False
-    windowed: bool = False
-    trains: bool = False
-    target: Target = CPU
-    passed: Sequence[str] = ()
-    """The arguments of its drivers."""
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
     title: str = ""
@@ -305,7 +284,7 @@ class EmittedProgram:
 
     def _output_places(self, sizes: Mapping[str, int]) -> dict[str, tuple[slice, bool, tuple[int, ...]]]:
         """Place in the flat output, whether it holds integers, and shape of every array, in the order asked for."""
-        parts, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
+        parts, at, words = {}, 0, floats_per_int(self.dtype)
         for name, t, size in self.array_places:
             n = size.evaluate(sizes) * (words if t.dtype == "int" else 1)
             shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
@@ -531,4 +510,4 @@ def compile_request(request: Request, dtype: str = "float32", target: str | Targ
     """Compile `request` for a target; the machine code is made (or read from the disk cache) at the first call."""
     target = target_of(target)
     emitted, _ = emit_request(request, dtype, target)
-    return EXECUTABLES[target.printer](**emitted._asdict())
+    return EXECUTABLES[target.printer](**vars(emitted))

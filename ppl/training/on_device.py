@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.emit.cpu.training import LARGEST_GRADIENT, LARGEST_STEP
-from ppl.compiler.lower.request import Request, offsets_of
+from ppl.compiler.lower.request import Request, floats_per_int, offsets_of
 from ppl.compiler.lower.sizes import identifier
 from ppl.compiler.lower.sparse_gradients import SparseTable, sparse_request
 from ppl.errors import OptionError
@@ -112,7 +112,7 @@ class StepLaunches:
         self.work = exe.workspace_for(sizes, self.slabs)
         self.launch = exe.launcher(sizes)
         self.grad, self.sizes = empty(exe.n_params, exe.float), sizes
-        words, written = 8 // np.dtype(exe.float).itemsize, exe._out_size(sizes) if exe.request.arrays else 0
+        words, written = floats_per_int(exe.float), exe._out_size(sizes) if exe.request.arrays else 0
         self.ints = empty(-(-written // words), np.int64)
         self.out = self.ints.view(exe.float)[:written]
         self.hyper = empty(len(exe.request.hypers), exe.float)
@@ -302,7 +302,7 @@ class SortedAdditions:
 
     def record(self) -> None:
         """Record the launches that sort."""
-        start, start_of, words = self.plan.recorder, 0, 8 // np.dtype(self.plan.trainer.executable.float).itemsize
+        start, start_of, words = self.plan.recorder, 0, floats_per_int(self.plan.trainer.executable.float)
         for term, count in zip(self.table.terms, self.counts, strict=True):
             at = self.parts[term.target][0].start // words
             given = self.keys[0], self.order[0], self.plan.ints, at, start_of, count, self.table.length

@@ -263,7 +263,7 @@ class SparseTrainer(Trainer):
         emitted, made = emit_request(request, settings.dtype, self.compiled.target, kind)
         assert isinstance(made, SparseTrainingEmitter)
         self._emitter = made
-        self.executable = Executable(title=f"{self.compiled.title} (training)", **emitted._asdict())
+        self.executable = Executable(title=f"{self.compiled.title} (training)", **vars(emitted))
         self._read()
         self.names = self.names[:-1]
 

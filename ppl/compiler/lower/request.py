@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,11 @@ class Result(NamedTuple):
     grad: np.ndarray
     aux: np.ndarray
     arrays: dict[str, np.ndarray]
+
+
+def floats_per_int(dtype: Any) -> int:
+    """Return how many entries of a float array of this dtype an int64 takes."""
+    return 8 // np.dtype(dtype).itemsize
 
 
 def offsets_of(shapes: Shapes) -> tuple[dict[str, int], int]:
