@@ -80,17 +80,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Skip a test when the time of a limited run is over, by one report in place of three."""
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test when the time of a limited run is over."""
     minutes = item.config.getoption("minutes")
-    if minutes is None or time.time() < float(os.environ["PPL_TESTS_BEGAN"]) + 60 * minutes:
-        return None
-    where = (str(item.path), 0, f"Skipped: no test began after {minutes:g} minutes")
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    report = pytest.TestReport(item.nodeid, item.location, {}, "skipped", where, "setup")
-    item.ihook.pytest_runtest_logreport(report=report)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
+    if minutes is not None and time.time() > float(os.environ["PPL_TESTS_BEGAN"]) + 60 * minutes:
+        pytest.skip(f"no test begins after {minutes:g} minutes")
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
