@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np  # noqa: F401 - its BLAS must be there to be found
 import pytest
@@ -19,10 +20,9 @@ from tests.shares import SHARES
 FROZEN_EVERY = 200
 finished = 0
 
-# What the loop of `_slowness` takes on a machine that runs the fast tests in eleven minutes, and how many times slower
-# a machine may be for all their cases to be begun when time is limited.
+# An idle machine on which the loop of `_slowness` takes so long runs nearly all fast tests in so many minutes.
 LOOP_SECONDS = 0.05
-TOO_SLOW = 2.0
+FULL_MINUTES = 8.0
 
 os.environ["PPL_VERIFY"] = "1"
 # Workers start later than the run, whose time is limited.
@@ -44,22 +44,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Leave out all but the first cases where time is limited and the machine is slow.
+    """Leave out all but the first cases where the minutes of a run are too few for the machine."""
+    minutes = config.getoption("minutes")
+    if hasattr(config, "workerinput"):
+        config.option.first_cases = config.workerinput["first_cases"]
+    elif minutes is not None:
+        config.option.first_cases |= minutes < FULL_MINUTES * _slowness()
 
-    The process that starts the workers decides, and hands them its options: they must collect the same tests.
-    """
-    if config.getoption("minutes") is not None and not hasattr(config, "workerinput"):
-        config.option.first_cases |= _slowness() > TOO_SLOW
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say so where most cases are left out."""
+    return "the first case of every test only" if config.option.first_cases else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker what was decided: all of them must collect the same tests."""
+    node.workerinput["first_cases"] = node.config.option.first_cases
 
 
 def _slowness() -> float:
-    """Return how many times longer than `LOOP_SECONDS` a loop of Python takes."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
+    """Return how many times longer than `LOOP_SECONDS` a loop of Python takes, in a second in which others run, too."""
+    start, loops = time.perf_counter(), 0
+    while time.perf_counter() < start + 1.0:
         sum(i for i in range(1_000_000))
-        seconds.append(time.perf_counter() - start)
-    return min(seconds) / LOOP_SECONDS
+        loops += 1
+    return (time.perf_counter() - start) / loops / LOOP_SECONDS
 
 
 @pytest.hookimpl(tryfirst=True)
