@@ -38,12 +38,12 @@ def measure(code: str, with_comm: bool, steps: int, samples: int) -> dict[str, l
     """
     world, program, data = MPI.COMM_WORLD, program_of(code), bits()
     options: dict[str, Any] = {"batch_size": 100, "optimizer": ppl.optim.Adam(1e-3), "seed": 0, "progress": False}
-    ways: dict[str, dict[str, Any]] = {"plain": {}, "comm": {"comm": world, "replicated": True}}
+    ways = {"plain": program, "comm": program.on(world, replicated=True)}
     taken = ["plain"] * (world.size == 1) + ["comm"] * with_comm
 
     def seconds(way: str, count: int) -> float:
         began = time.perf_counter()
-        ppl.fit(program, data, steps=count, **ways[way], **options)
+        ppl.fit(ways[way], data, steps=count, **options)
         return time.perf_counter() - began
 
     found: dict[str, list[float]] = {way: [] for way in taken}

@@ -41,8 +41,8 @@ def main():
     """Train, and return the run and the bound per row."""
     mine = rows(ROWS * comm.rank // comm.size, ROWS * (comm.rank + 1) // comm.size)
     program = ppl.compile(ppl.elbo(generative, guide), data=ppl.spec((None, PIXELS), np.float32), particles=2)
-    fit = ppl.fit(program, mine, epochs=20, batch_size=100, optimizer=ppl.optim.Adam(3e-3), seed=0, comm=comm)
-    bound = -program.value(fit.state, mine, comm=comm) / ROWS
+    fit = ppl.fit(program.on(comm), mine, epochs=20, batch_size=100, optimizer=ppl.optim.Adam(3e-3), seed=0)
+    bound = -program.on(comm).value(fit.state, mine) / ROWS
     if comm.rank == 0:
         print(
             f"{comm.size} processes: bound {-fit.history['loss'][:20].mean():.2f} in the first epoch, {bound:.2f} now"

@@ -197,7 +197,7 @@ class MissingFileError(DataError, FileNotFoundError):
 
 
 class RankError(PplError):
-    """Another process of the communicator `comm=` has failed: the message is its own.
+    """Another process of `program.on(comm)` has failed: the message is its own.
 
     Attributes
     ----------

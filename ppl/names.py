@@ -48,6 +48,12 @@ ELSEWHERE: dict[str, str] = {
 }
 """What other libraries, and papers, call arguments."""
 
+REPLACED = {
+    "comm": "several processes take the rows of program.on(comm); ",
+    "replicated": "say program.on(comm, replicated=...); ",
+}
+"""Arguments of earlier versions, and what to write in their place."""
+
 
 def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
     """At most two names that `name` may stand for: what others call so, then those that are spelled alike."""
@@ -77,7 +83,8 @@ def _refuse(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             listed = ", ".join(known) or "none"
-            raise TypeError(f"{owner} has no argument '{name}': {guessed(name, known)}it takes {listed}") from None
+            advice = REPLACED.get(name) or guessed(name, known)
+            raise TypeError(f"{owner} has no argument '{name}': {advice}it takes {listed}") from None
 
 
 def _check(

@@ -1,4 +1,4 @@
-"""Rows on several ranks: what `comm=` costs on this machine, and a model of a step on 2 to 1024 ranks."""
+"""Rows on several ranks: what `program.on(comm)` costs on this machine, and a model of a step on 2 to 1024 ranks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAYS = (ALONE, ONE, TWO)
 
 
 def child(code: str, ranks: int, threads: int) -> dict[str, list[float]]:
-    """Seconds of a step with `comm=`, several samples; of one rank also without, in turns."""
+    """Seconds of a step on ranks, several samples; of one rank also without, in turns."""
     mpiexec = Path(sys.executable).with_name("mpiexec")
     command = [os.environ.get("MPIEXEC", str(mpiexec)), "-n", str(ranks), sys.executable, "-m", "benchmarks.ranks"]
     command += [code, "--steps", str(STEPS), "--samples", str(SAMPLES), "--comm"]
@@ -110,7 +110,7 @@ def run(peers: list[str]) -> dict[str, Any]:
               for c in CODES for k, limit in ((1, ONE_RANK), (2, TWO_RANKS))]  # fmt: skip
     busy = statistics.mean((before, os.getloadavg()[0]))
     return {
-        "title": "Rows on several ranks: what comm= costs here, and a model of 2 to 1024 ranks",
+        "title": "Rows on several ranks: what ranks cost here, and a model of 2 to 1024 ranks",
         "timings": timings,
         "checks": checks,
         "tables": [*tables({c: f"{r[2]:.2f}" for c, r in ratios.items()}), overlap()],
@@ -123,7 +123,7 @@ def run(peers: list[str]) -> dict[str, Any]:
             "(`docs/internals/ranks.md`). Slabs are shared out beforehand, where threads take slabs of others that are "
             "late: beside other jobs ranks lose more.",
             "With one rank `fit` duplicates the communicator, frees it at the end, and between runs the code that it "
-            "runs without comm=: how far that ratio is from 1 is the noise.",
+            "runs of the program itself: how far that ratio is from 1 is the noise.",
             "A cell is the efficiency with the suite's minibatch on every rank · the speed-up of one minibatch cut in "
             "parts. The tables with networks are a model, no measurement: computation as in the suite (one rank = two "
             f"threads), messages and bytes of the exchange that is built, vectors added up at {MEMORY / 1e9:.0f} GB/s.",

@@ -93,6 +93,8 @@ def tune(
         A node has only biased candidates, and `allow_bias` is false; or a glob of `candidates` matches no node.
     """
     require_program("ppl.tune", program)
+    if program.processes > 1:
+        raise OptionError("ppl.tune is for one process: tune the program, and call on(comm) of what it returns")
     require_state(state, "tune: state")
     _require_candidates(candidates)
     if isinstance(candidates, Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ppl.arguments import file_path, shown
 from ppl.errors import ModelError, OptionError
@@ -13,6 +13,8 @@ from ppl.runtime.prepared import require_program
 
 if TYPE_CHECKING:
     import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
 
 LETTER_WIDTH, LINE_HEIGHT, LABEL_PADDING = 6.2, 13.0, 9.0
 """Width of a letter, height of a line and space around a label, in pixels."""
@@ -153,13 +155,6 @@ def _legend_elements(kinds: list[str], colors: dict[str, str], top: float) -> li
     return found
 
 
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from ppl.program.program import Program
-else:
-    from ppl.lazy import networkx as nx
-
 NODE_STYLES: dict[str, tuple[str, str, str]] = {
     # kind: (fill, matplotlib marker, Graphviz shape)
     "parameter": ("#cfe8cf", "s", "box"),
@@ -173,7 +168,15 @@ NODE_STYLES: dict[str, tuple[str, str, str]] = {
 }
 
 
-def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
+class GraphedProgram(Protocol):
+    """A compiled program, as far as pictures of it go."""
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The graph of its nodes and their estimators."""
+
+
+def draw(program: GraphedProgram | nx.DiGraph, path: str | os.PathLike[str] | None = None, ax: Any = None) -> Any:
     """Draw the graph of a program: node kinds by colour and shape, the chosen estimator below each random node.
 
     Parameters

@@ -12,9 +12,8 @@ from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.compiler.surrogate.traces import expand_plan_to_steps
 from ppl.errors import DataError
 from ppl.inference.gradient_samples import MEASUREMENT_RULES
-from ppl.lazy import diagnosing, diagnosing_on_ranks
+from ppl.lazy import diagnosing
 from ppl.names import keywords
-from ppl.ranks.communicator import Communicator
 from ppl.runtime.call import Call, bind_call
 from ppl.runtime.nonfinite import raise_if_violated
 from ppl.runtime.prepared import PreparedProgram
@@ -42,8 +41,6 @@ class GradientChecks(PreparedProgram):
         hyper: Any = None,
         timing: bool = True,
         backend: str = "auto",
-        comm: Any = None,
-        replicated: bool | None = None,
     ) -> Diagnosis:
         """Mean, variance, standard error and signal-to-noise of the gradient per parameter, and seconds per step.
 
@@ -55,16 +52,13 @@ class GradientChecks(PreparedProgram):
         timing : whether to time `program.step` (which compiles it).
         backend : where repeats are computed: "interpreter", "compiled", or "auto" (interpreted, unless that takes so
             long that compiling pays). The numbers agree to rounding.
-        comm, replicated : processes that share out the rows, as in `value`; the repeats are those of one process.
         """
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
-        if comm is not None:
-            with Communicator(comm) as ranks:
-                if ranks.size > 1:
-                    return diagnosing_on_ranks.diagnose_on_ranks(
-                        self, ranks, call, replicated, repeats, timing, backend
-                    )
-        return diagnosing.diagnose(self, call, repeats, timing, backend)
+        return self._diagnose(call, repeats, timing, backend)
+
+    def _diagnose(self, call: Call, repeats: int, timing: bool, backend: str) -> Diagnosis:
+        found: Diagnosis = diagnosing.diagnose(self, call, repeats, timing, backend)
+        return found
 
     @keywords
     @checked(

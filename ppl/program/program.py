@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer
-from ppl.compiler.lower.request import Result
 from ppl.compiler.pipeline import Settings
 from ppl.compiler.plan.decision_table import EstimatorRequest, require_estimators
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators.base import Estimator
+from ppl.extras import extra
 from ppl.lazy import pricing
 from ppl.names import keywords
 from ppl.objectives.base import as_objective
@@ -23,9 +23,6 @@ from ppl.program.embedding import Embedding
 from ppl.program.gradient_checks import GradientChecks
 from ppl.program.inspection import Inspection
 from ppl.program.recipe import PickledAsRecipe
-from ppl.ranks.calls import call_on_ranks, update_on_ranks
-from ppl.ranks.communicator import Communicator
-from ppl.ranks.partitioned import SummedResult
 from ppl.runtime.call import Call, HyperValues, bind_call, run_variant, take_optimizer_step
 from ppl.runtime.nonfinite import keeps_nonfinite, require_finite_gradient, require_finite_loss, require_finite_update
 from ppl.runtime.state import State
@@ -112,17 +109,35 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
     * rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
     * hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
     * nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
-    * comm, replicated : a communicator of mpi4py whose processes share out the rows, and whether each is given all rows
-      or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
-      result on the rows of all.
     """
+
+    def on(self, comm: Any, replicated: bool | None = None) -> Program:
+        """Return this program for all processes of a communicator, which share out the rows (`docs/distributed.md`).
+
+        `value`, `value_and_grad`, `step`, `update`, `diagnose` and `ppl.fit` of what is returned are called by all
+        processes, each with its rows, and give all of them the result on the rows of all; `rows` are the numbers of
+        the rows given to this process. Everything else is computed by each process for itself.
+
+        Parameters
+        ----------
+        comm : a communicator of mpi4py, such as ``MPI.COMM_WORLD``. With one process the program itself is returned.
+        replicated : whether every process is given all rows, or rows of its own. None means that memory-mapped arrays
+            are all rows, and others are the process's own.
+
+        Raises
+        ------
+        OptionError
+            `comm` is no communicator.
+        """
+        program: Program = extra("on")(self, comm, replicated)
+        return program
 
     def _automatic_estimators(self, state: State, *data: Any) -> dict[str, Estimator] | None:
         """The estimators that `particles="auto"` takes at a state, for `ppl.tune`; None where it is refused."""
         asked = replace(self.settings, estimators="auto", first={}, measured={}, tuning=None)
         try:
-            found = pricing.choose_particles(functools.partial(type(self), self.objective), asked, data, state)
-            return type(self)(self.objective, found).prepare(*data).plan.estimators
+            found = pricing.choose_particles(functools.partial(Program, self.objective), asked, data, state)
+            return Program(self.objective, found).prepare(*data).plan.estimators
         except EstimatorError:
             return None
 
@@ -144,8 +159,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
-        comm: Any = None,
-        replicated: bool | None = None,
     ) -> Any:
         """One sample of the loss with true (unrelaxed) nodes, summed over rows and averaged over particles.
 
@@ -166,12 +179,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         """
         flag("per_row", per_row)
         keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
-        if comm is not None:
-            if per_row:
-                raise OptionError("per_row=True gives the losses of the rows that are passed: leave out comm=")
-            with Communicator(comm) as ranks:
-                if ranks.size > 1:
-                    return call_on_ranks(self, ranks, call, replicated, "value", keep).scalars["loss"]
         bound = bind_call(self, call)
         result = run_variant(bound, "rows" if per_row else "value")
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
@@ -190,8 +197,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
-        comm: Any = None,
-        replicated: bool | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """One sample of the loss and its gradient: sums over rows, means over particles.
 
@@ -203,11 +208,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         Errors are those of `value`. The gradient must be finite, too.
         """
         keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
-        if comm is not None:
-            with Communicator(comm) as ranks:
-                if ranks.size > 1:
-                    found = call_on_ranks(self, ranks, call, replicated, "gradient", keep)
-                    return found.scalars["loss"], state._layouts[0].split(found.grad)
         bound = bind_call(self, call)
         result = run_variant(bound, "gradient")
         if not keep:
@@ -225,26 +225,17 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
-        comm: Any = None,
-        replicated: bool | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and a state whose step, baselines, control variates and carried values are advanced.
 
         Parameters do not move.
         """
         keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
-        result: Result | SummedResult | None = None
-        if comm is not None:
-            with Communicator(comm) as ranks:
-                if ranks.size > 1:
-                    result = call_on_ranks(self, ranks, call, replicated, "gradient", keep, adapted=True)
-                    compiled = self.prepare(*self.read(data))
-        if result is None:
-            bound = bind_call(self, call)
-            compiled, result = bound.compiled, run_variant(bound, "gradient")
-            if not keep:
-                require_finite_gradient(bound, result, adapted=True)
-        step, estimators = state._step + 1, compiled.estimators
+        bound = bind_call(self, call)
+        result = run_variant(bound, "gradient")
+        if not keep:
+            require_finite_gradient(bound, result, adapted=True)
+        step, estimators = state._step + 1, bound.compiled.estimators
         new = State.unchecked(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
@@ -260,8 +251,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
-        comm: Any = None,
-        replicated: bool | None = None,
     ) -> tuple[State, float]:
         """One training step, as `ppl.fit` takes it: (new state, loss).
 
@@ -270,10 +259,6 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
         """
         keep, transform = keeps_nonfinite(nonfinite), as_transform(optimizer)
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
-        if comm is not None:
-            with Communicator(comm) as ranks:
-                if ranks.size > 1:
-                    return update_on_ranks(self, ranks, call, replicated, transform, keep)
         bound = bind_call(self, call)
         new, scalars, grad = take_optimizer_step(bound, transform)
         if not keep:

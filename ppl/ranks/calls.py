@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.arguments import MANY, flag, integer, noise_seed
+from ppl.arguments import MANY, integer, noise_seed
 from ppl.compiler.lower.request import Result
 from ppl.errors import DataError, NonFiniteError, OptionError
 from ppl.lang.arguments import as_array
@@ -177,7 +177,7 @@ def _compute_and_sum(
 
 def partition_call(program: Any, ranks: Communicator, call: Call, replicated: bool | None) -> RankCall:
     """This rank's part of a call. Collective."""
-    compiled, data = ranks.run_on_all(_prepare_program, program, call, replicated)
+    compiled, data = ranks.run_on_all(_prepare_program, program, call)
     cut = tuple(arguments_with_rows(compiled))
     portion = ranks.run_on_all(RankRowRange, ranks, data, cut, replicated)
     _require_same_state(ranks, call)
@@ -191,9 +191,7 @@ def arguments_with_rows(compiled: Compiled) -> list[bool]:
     return [plate is not None and n in inputs and inputs[n].plate == plate for n in compiled.binder.arguments]
 
 
-def _prepare_program(program: Any, call: Call, replicated: Any) -> tuple[Compiled, tuple[np.ndarray, ...]]:
-    if replicated is not None:
-        flag("replicated=", replicated)
+def _prepare_program(program: Any, call: Call) -> tuple[Compiled, tuple[np.ndarray, ...]]:
     data = tuple(as_array(x, n) for x, n in zip(program.read(call.data), program.argument_names, strict=False))
     compiled = program.prepare(*data)
     compiled.check_state(call.state)
@@ -205,7 +203,7 @@ def _require_same_state(ranks: Communicator, call: Call) -> None:
     given = (zlib.crc32(state._flat.data), zlib.crc32(state._aux.data), state.step, state.seed)
     told = ranks.comm.allgather((*given, call.seed, call.particles, repr(call.total_rows)))
     if any(t != told[0] for t in told):
-        raise DataError("comm=: ranks were given different states, seeds, particles or total_rows")
+        raise DataError("ranks were given different states, seeds, particles or total_rows")
 
 
 def _bind_part(program: Any, compiled: Compiled, ranks: Communicator, call: Call, portion: RankRowRange) -> RankCall:
@@ -229,7 +227,7 @@ def _bind_part(program: Any, compiled: Compiled, ranks: Communicator, call: Call
     if total < portion.total:
         raise DataError(f"total_rows={total}: the ranks are given {portion.total} rows of them")
     if isinstance(call.total_rows, dict) or isinstance(call.rows, dict):
-        raise OptionError("comm=: rows= and total_rows= are those of the outermost plate, not dicts")
+        raise OptionError("on several processes rows= and total_rows= are those of the outermost plate, not dicts")
     ids = _rank_row_ids(call.rows, portion, part, first, plate)
     data = tuple(x[part] if cut else x for x, cut in zip(call.data, portion.cut, strict=True))
     bound = bind_call(program, replace(call, data=data, rows=ids, total_rows=total)) if count else None

@@ -132,12 +132,18 @@ REQUIRED_METHODS = (
 _yield_core = getattr(os, "sched_yield", lambda: None)
 
 
+def require_communicator(comm: Any) -> None:
+    """Raise an OptionError if `comm` lacks a method of `REQUIRED_METHODS`."""
+    if not all(callable(getattr(comm, name, None)) for name in REQUIRED_METHODS):
+        raise OptionError(f"on() takes a communicator of mpi4py, such as MPI.COMM_WORLD, not {type(comm).__name__}")
+
+
 class Communicator:
     """A communicator of mpi4py, duplicated so that messages of programs and of users do not meet.
 
     Parameters
     ----------
-    comm : `mpi4py.MPI.Comm`, or an object with those of its methods that `NEEDED` lists.
+    comm : `mpi4py.MPI.Comm`, or an object with those of its methods that `REQUIRED_METHODS` lists.
 
     Raises
     ------
@@ -146,9 +152,7 @@ class Communicator:
     """
 
     def __init__(self, comm: Any):
-        missing = [name for name in REQUIRED_METHODS if not callable(getattr(comm, name, None))]
-        if missing:
-            raise OptionError(f"comm= is a communicator of mpi4py, such as MPI.COMM_WORLD, not {type(comm).__name__}")
+        require_communicator(comm)
         self.comm = comm.Dup()
         self.rank, self.size = int(self.comm.Get_rank()), int(self.comm.Get_size())
         self._windows: list[SharedMemory] = []

@@ -266,6 +266,6 @@ def _scalar_text(scalar: str) -> str:
 def _refuse_partition(what: str, axis: Axis) -> None:
     one = "particle" if axis == PARTICLES else "row"
     raise EstimatorError(
-        f"comm=: the {one}s of this program cannot be shared out among processes: {what}, but {one}s are combined in "
-        f"another way. Train it in one process, or with estimators that treat {one}s one by one"
+        f"program.on: the {one}s of this program cannot be shared out among processes: {what}, but {one}s are combined "
+        f"in another way. Train it in one process, or with estimators that treat {one}s one by one"
     )

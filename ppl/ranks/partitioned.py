@@ -69,7 +69,7 @@ class PartitionedProgram:
         self.rows = plate is not None
         self.axis: Axis | None = plate if plate is not None else PARTICLES if particles > 1 else None
         if self.axis == PARTICLES and compiled.target.printer != "cpu":
-            raise OptionError('comm=: particles are shared out on the CPU only; compile with target="cpu"')
+            raise OptionError('program.on: particles are shared out on the CPU only; compile with target="cpu"')
         fixed = compiled.static_particles(key, particles) if self.rows or particles == 1 else None
         variant = compiled.variant(key, (), fixed)
         self.division = GradientPartition({}, {}, {}) if self.axis is None else partition_variant(variant, self.axis)

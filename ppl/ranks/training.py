@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import flag
 from ppl.errors import OptionError
 from ppl.ranks.communicator import Communicator
 from ppl.ranks.partitioned import PartitionedProgram, PartitionedTableProgram, partitioned_program
@@ -70,14 +69,14 @@ def _check_arguments(program: Any, data: tuple[Any, ...], given: Mapping[str, An
     """The data in order and the optimizer, once options have been checked."""
     check_options(given)
     check_run_length(given["steps"], given["epochs"])
-    if given["replicated"] is not None:
-        flag("replicated=", given["replicated"])
     if given["tune"] is not None and given["tune"] is not False:
-        raise OptionError("tune= is for one process: with comm=, pass the program that ppl.tune has made")
+        raise OptionError("tune= is for one process: pass on(comm) of the program that ppl.tune has made")
     transform = as_transform(given["optimizer"])
     if given["batches"] is None:
         if given["prefetch"] is not None:
-            raise OptionError("comm= gathers rows between messages; prefetch= is for batches=, or for one process")
+            raise OptionError(
+                "several processes gather rows between messages; prefetch= is for batches=, or for one process"
+            )
         check_accumulate(given["accumulate"], given["batch_size"])
         return order_arguments(program.argument_names, data), transform
     if data or given["batch_size"] is not None:

@@ -29,6 +29,9 @@ from ppl.runtime.state import State, require_state
 class PreparedProgram:
     """A program's settings and what it has traced and planned so far, one `Compiled` per data signature."""
 
+    processes: int = 1
+    """Processes on whose rows a call is computed."""
+
     def __init__(self, objective: Objective, settings: Settings):
         self.objective, self.settings = objective, settings
         self._compiled: dict[Any, Compiled] = {}

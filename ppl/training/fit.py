@@ -13,7 +13,6 @@ from ppl.choosing.choices import Choices
 from ppl.choosing.tuner import make_tuner
 from ppl.errors import OptionError
 from ppl.names import keywords
-from ppl.ranks.communicator import Communicator
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
 from ppl.training.batches import ArrayBatches, order_arguments
@@ -46,8 +45,6 @@ def fit(
     callback: Callback | None = None,
     batches: BatchSource | None = None,
     total_rows: int | None = None,
-    comm: Any = None,
-    replicated: bool | None = None,
     accumulate: int = 1,
     prefetch: int | None = None,
     history: Any = None,
@@ -71,12 +68,14 @@ def fit(
     another one is clearly better. With `allow_bias=True`, biased ones compete by mean squared error. Decisions know
     nothing of the noise of steps that follow, so gradients stay unbiased. Checkpoints have the times and the choices: a
     run that goes on takes the same ones, to the same bits. States that callbacks and validation see, and `fit.state`,
-    are of the program that was passed; `fit.program` is the last one. Several processes (`comm=`) and GPUs do not
+    are of the program that was passed; `fit.program` is the last one. Several processes (`program.on`) and GPUs do not
     choose while they train: `ppl.tune` does before.
 
     Parameters
     ----------
-    program : Program
+    program : Program. With `program.on(comm)` (`docs/distributed.md`) all processes of the communicator train together,
+        each on its part of every minibatch: all call `fit` with the same options and get the same `Fit`; the first one
+        shows progress, validates, calls `callback` and writes the checkpoint.
     *data : arrays in the order of the model's arguments, or one dict of them by name.
     steps, epochs : exactly one of them: training steps, or passes over the rows. They count from `state` if it is
         given. With an existing checkpoint they count from where that run began, so that the same call finishes it.
@@ -106,15 +105,10 @@ def fit(
         10,000, or that number, in memory. `ppl.load_history` reads the file.
     prefetch : steps whose batches a thread reads ahead, of `batches` (default 0) or of memory-mapped arrays (16, or
         of large minibatches down to 2).
-    comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
-        minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
-        `callback` and writes the checkpoint.
     tune : False or None: take all steps with the program that was passed. True: choose estimators and the number of
         particles by measuring, where the run begins and again while it goes on, and take each step with the best so
         far. What `ppl.compile` was given is where it begins; `sample(estimator=)` holds a node's. Choices of a run
         (`fit.choices`): take the same ones at the same steps, without measuring.
-    replicated : with `comm`, whether every process is given all rows, or rows of its own. None means that memory-mapped
-        arrays are all rows, and others are the process's own.
 
     Returns
     -------
@@ -138,15 +132,12 @@ def fit(
         Data do not fit the program; a state or checkpoint belongs to another program or optimizer, or is damaged;
         the checkpoint cannot be written; or options contradict each other.
     """
+    options = dict(locals())
     require_program("ppl.fit", program)
-    if comm is not None:
-        from ppl.ranks.training import fit_on_ranks  # only for those who train on several processes
-
-        given = dict(locals())
-        with Communicator(comm) as ranks:
-            if ranks.size > 1:
-                return fit_on_ranks(ranks, program, data, given)
-    check_options(locals())
+    if program.processes > 1:
+        trained: Fit = program.fit(data, options)
+        return trained
+    check_options(options)
     check_run_length(steps, epochs)
     transform = as_transform(optimizer)
     checkpoint_file = None if checkpoint is None else CheckpointFile(checkpoint)

@@ -15,7 +15,7 @@ from ppl.errors import FitError
 from ppl.ranks.device_sums import CUDA_AWARE_VARIABLE
 from tests.ranks.fake import Done, FakeComm, checked, on_ranks
 from tests.ranks.models import belief_net, global_and_local, pixels
-from tests.ranks.worker import on
+from tests.ranks.worker import on_target
 
 seen: list[str] = []
 
@@ -52,9 +52,9 @@ def part(x: np.ndarray, comm: FakeComm) -> np.ndarray:
 def trained(kind: type[FakeComm], size: int, aware: str, x: np.ndarray, model: Any = None) -> list[Any]:
     """What ranks that train a belief net, or another model, come to, or their errors."""
     os.environ[CUDA_AWARE_VARIABLE] = aware
-    program = on(model or belief_net("rebar"), "cuda")
+    program = on_target(model or belief_net("rebar"), "cuda")
     options: dict[str, Any] = {"steps": 3, "batch_size": 10, "optimizer": ppl.optim.Adam(0.05), "seed": 3}
-    return on_ranks(size, lambda c: ppl.fit(program, part(x, c), comm=kind(c.board, c.rank), **options))
+    return on_ranks(size, lambda c: ppl.fit(program.on(kind(c.board, c.rank)), part(x, c), **options))
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def test_nan_on_one_rank(program: Any) -> None:
     with pytest.raises(FitError) as raised:
         ppl.fit(program, x, steps=30, **OPTIONS)
     alone = raised.value
-    errors = on_ranks(2, lambda c: ppl.fit(program, halves(x, c), steps=30, comm=c, **OPTIONS))
+    errors = on_ranks(2, lambda c: ppl.fit(program.on(c), halves(x, c), steps=30, **OPTIONS))
     assert [type(e) for e in errors] == [FitError, FitError]
     assert str(errors[0]) == str(errors[1]) and "on rank 1" in str(errors[0])
     assert [getattr(e, "__ppl_quiet__", False) for e in errors] == [True, False]
@@ -61,7 +61,7 @@ def test_an_error_on_one_rank(program: Any, where: str, tmp_path: Path) -> None:
         more |= {"checkpoint": {"checkpoint": corrupted}}.get(where, {})
         if where == "schedule" and comm.Get_rank() == 0:
             more["optimizer"] = ppl.optim.SGD(lambda t: 0.1 if t < 3 else fails())
-        return ppl.fit(program, mine, steps=30, comm=comm, **more)
+        return ppl.fit(program.on(comm), mine, steps=30, **more)
 
     errors = on_ranks(2, run)
     kinds = {"data": (RankError, DataError), "checkpoint": (DataError, RankError), "schedule": (FitError, RankError)}
@@ -79,10 +79,10 @@ def test_interrupted_and_resumed(program: Any, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     options = {**OPTIONS, "checkpoint": path, "validation": pixels(5)}
-    first = checked(on_ranks(2, lambda c: ppl.fit(program, halves(x, c), steps=20, comm=c, callback=stop, **options)))
+    first = checked(on_ranks(2, lambda c: ppl.fit(program.on(c), halves(x, c), steps=20, callback=stop, **options)))
     assert [f.state.step for f in first] == [4, 4]
     third = lambda c: x[23 * c.Get_rank() // 3 : 23 * (c.Get_rank() + 1) // 3]  # noqa: E731
-    again = checked(on_ranks(3, lambda c: ppl.fit(program, third(c), steps=12, comm=c, **options)))
+    again = checked(on_ranks(3, lambda c: ppl.fit(program.on(c), third(c), steps=12, **options)))
     whole = ppl.fit(program, x, steps=12, **{**OPTIONS, "validation": pixels(5)})
     for fit in again:
         np.testing.assert_allclose(fit.state._flat, whole.state._flat, rtol=1e-9)
@@ -100,7 +100,7 @@ def test_a_callback_ends_all(program: Any) -> None:
             calls.append(comm.Get_rank())
             return step == 3
 
-        return ppl.fit(program, halves(x, comm), steps=20, comm=comm, callback=seen, **OPTIONS)
+        return ppl.fit(program.on(comm), halves(x, comm), steps=20, callback=seen, **OPTIONS)
 
     assert [f.state.step for f in checked(on_ranks(2, run))] == [3, 3]
     assert calls == [0, 0, 0]
@@ -109,14 +109,14 @@ def test_a_callback_ends_all(program: Any) -> None:
 def test_contradictions_are_refused(program: Any) -> None:
     """Equal rows without a word, other options on other ranks, no rows at all, no communicator."""
     x = pixels()
-    same = on_ranks(2, lambda c: ppl.fit(program, x, steps=2, comm=c, **OPTIONS))
+    same = on_ranks(2, lambda c: ppl.fit(program.on(c), x, steps=2, **OPTIONS))
     assert all(isinstance(e, DataError) and "replicated=True" in str(e) for e in same)
     assert len({str(e) for e in same}) == 1
-    other = on_ranks(2, lambda c: ppl.fit(program, halves(x, c), steps=2 + c.Get_rank(), comm=c, **OPTIONS))
+    other = on_ranks(2, lambda c: ppl.fit(program.on(c), halves(x, c), steps=2 + c.Get_rank(), **OPTIONS))
     assert all(isinstance(e, OptionError) and "steps=: 2, 3" in str(e) for e in other)
-    empty = on_ranks(2, lambda c: ppl.fit(program, x[:0], steps=2, comm=c, **OPTIONS))
+    empty = on_ranks(2, lambda c: ppl.fit(program.on(c), x[:0], steps=2, **OPTIONS))
     assert all(isinstance(e, DataError) and "no rows on any rank" in str(e) for e in empty)
     with pytest.raises(OptionError, match="communicator of mpi4py"):
-        ppl.fit(program, x, steps=2, comm=3, **OPTIONS)
-    told = on_ranks(2, lambda c: program.value(program.init(c.Get_rank(), x), halves(x, c), comm=c))
+        ppl.fit(program.on(3), x, steps=2, **OPTIONS)
+    told = on_ranks(2, lambda c: program.on(c).value(program.init(c.Get_rank(), x), halves(x, c)))
     assert all(isinstance(e, DataError) and "different states" in str(e) for e in told)

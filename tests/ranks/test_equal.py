@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.errors import DataError, EstimatorError
+from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators import ScoreFunction
 from tests.ranks.fake import FakeComm, checked, on_ranks
 from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pairs, pixels, skip_gram, without_rows
@@ -38,25 +39,25 @@ def test_belief_net(estimator: str) -> None:
     program, x = belief_net(estimator), pixels()
     options: dict[str, Any] = {"steps": 7, "batch_size": 10, "optimizer": ppl.optim.Adam(0.05), "seed": 3}
     alone = ppl.fit(program, x, validation=x, **options)
-    fits = checked(on_ranks(3, lambda c: ppl.fit(program, part(x, c), comm=c, validation=x, **options)))
+    fits = checked(on_ranks(3, lambda c: ppl.fit(program.on(c), part(x, c), validation=x, **options)))
     for fit in fits:
         same(fit, alone)
         assert np.array_equal(fit.state._flat, fits[0].state._flat)
     state = alone.state
     loss, grads, after = program.step(state, x)
-    for got in checked(on_ranks(2, lambda c: program.step(state, part(x, c), comm=c))):
+    for got in checked(on_ranks(2, lambda c: program.on(c).step(state, part(x, c)))):
         np.testing.assert_allclose(got[0], loss, **CLOSE)
         for name, grad in grads.items():
             np.testing.assert_allclose(got[1][name], grad, **CLOSE)
         np.testing.assert_allclose(got[2]._aux, after._aux, **CLOSE)
     moved, last = program.update(state, x, optimizer=ppl.optim.Adam(0.05))
     for got, found in checked(
-        on_ranks(3, lambda c: program.update(state, part(x, c), optimizer=ppl.optim.Adam(0.05), comm=c))
+        on_ranks(3, lambda c: program.on(c).update(state, part(x, c), optimizer=ppl.optim.Adam(0.05)))
     ):
         np.testing.assert_allclose(found, last, **CLOSE)
         np.testing.assert_allclose(got._flat, moved._flat, **CLOSE)
         np.testing.assert_allclose(got._aux, moved._aux, **CLOSE)
-    values = checked(on_ranks(2, lambda c: program.value(state, x, comm=c, replicated=True, seed=5)))
+    values = checked(on_ranks(2, lambda c: program.on(c, replicated=True).value(state, x, seed=5)))
     np.testing.assert_allclose(values, program.value(state, x, seed=5), **CLOSE)
 
 
@@ -66,9 +67,9 @@ def test_global_and_local_rows() -> None:
     options: dict[str, Any] = {"steps": 4, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
     for more in ({}, {"batch_size": 3, "accumulate": 2, "total_rows": 100}):
         alone = ppl.fit(program, x, **options, **more)
-        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, part(x, c), comm=c, **options, **m))):
+        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program.on(c), part(x, c), **options, **m))):
             same(fit, alone)
-        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, x, comm=c, replicated=True, **options, **m))):
+        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program.on(c, replicated=True), x, **options, **m))):
             same(fit, alone)
 
 
@@ -79,14 +80,14 @@ def test_memory_mapped_rows(tmp_path: Path) -> None:
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
     options: dict[str, Any] = {"steps": 5, "batch_size": 7, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
     alone = ppl.fit(program, x, **options)
-    for fit in checked(on_ranks(2, lambda c: ppl.fit(program, mapped, comm=c, **options))):
+    for fit in checked(on_ranks(2, lambda c: ppl.fit(program.on(c), mapped, **options))):
         same(fit, alone)
     single = ppl.compile(program.objective, dtype="float32")
-    checked(on_ranks(2, lambda c: ppl.fit(single, mapped, comm=c, **options)))
+    checked(on_ranks(2, lambda c: ppl.fit(single.on(c), mapped, **options)))
 
     def own(comm: FakeComm) -> None:
         with pytest.raises(DataError, match="pass replicated=False if the rows of each count"):
-            ppl.fit(program, mapped[comm.Get_rank() :: 2], comm=comm, **options)
+            ppl.fit(program.on(comm), mapped[comm.Get_rank() :: 2], **options)
 
     checked(on_ranks(2, own))
 
@@ -97,7 +98,7 @@ def test_particles_are_shared_out() -> None:
     options: dict[str, Any] = {"steps": 6, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
     alone = ppl.fit(program, **options)
     for size in (2, 7):
-        for fit in checked(on_ranks(size, lambda c: ppl.fit(program, comm=c, **options))):
+        for fit in checked(on_ranks(size, lambda c: ppl.fit(program.on(c), **options))):
             same(fit, alone)
 
 
@@ -107,7 +108,7 @@ def test_estimators_that_compare_particles_are_refused() -> None:
 
     def refused(comm: FakeComm) -> None:
         with pytest.raises(EstimatorError, match="a sum over particles, but particles are combined"):
-            ppl.fit(program, comm=comm, steps=3, optimizer=ppl.optim.SGD(0.1))
+            ppl.fit(program.on(comm), steps=3, optimizer=ppl.optim.SGD(0.1))
 
     checked(on_ranks(2, refused))
 
@@ -117,7 +118,7 @@ def test_loops_over_time() -> None:
     program, x = over_time(), pixels()
     options: dict[str, Any] = {"steps": 4, "optimizer": ppl.optim.SGD(0.01), "seed": 1}
     alone = ppl.fit(program, x, **options)
-    for fit in checked(on_ranks(2, lambda c: ppl.fit(program, part(x, c), comm=c, **options))):
+    for fit in checked(on_ranks(2, lambda c: ppl.fit(program.on(c), part(x, c), **options))):
         same(fit, alone)
     assert len(x) == ROWS
 
@@ -132,7 +133,7 @@ def test_tables(optimizer: Any) -> None:
 
     def run(comm: FakeComm) -> Any:
         mine = x[: [0, 0, 25, 40][comm.Get_rank() + 1]][[0, 0, 25, 40][comm.Get_rank()] :]
-        return ppl.fit(program, mine, comm=comm, callback=lambda i, s, m: seen.append(s._flat), **options)
+        return ppl.fit(program.on(comm), mine, callback=lambda i, s, m: seen.append(s._flat), **options)
 
     for fit in checked(on_ranks(3, run)):
         same(fit, alone)
@@ -147,8 +148,8 @@ def test_diagnosis() -> None:
     for data, parts, p in (((x,), lambda c: (part(x, c),), program), ((), lambda c: (), without_rows())):
         state = p.init(0, *data)
         alone = p.diagnose(state, *data, repeats=50, timing=False, backend="interpreter")
-        for got in checked(on_ranks(3, lambda c, p=p, s=state, of=parts: p.diagnose(
-            s, *of(c), repeats=50, timing=False, backend="interpreter", comm=c))):  # fmt: skip
+        for got in checked(on_ranks(3, lambda c, p=p, s=state, of=parts: p.on(c).diagnose(
+            s, *of(c), repeats=50, timing=False, backend="interpreter"))):  # fmt: skip
             assert got.loss == pytest.approx(alone.loss, rel=1e-9)
             for name, gradient in alone.parameters.items():
                 np.testing.assert_allclose(got[name].mean, gradient.mean, **CLOSE)
@@ -167,6 +168,35 @@ def test_what_is_no_sum_over_rows_is_refused() -> None:
 
     program = ppl.compile(ppl.likelihood(model, marginalize=["k"]), dtype="float64")
     assert np.isfinite(program.value(program.init(0, x), x))
-    errors = on_ranks(2, lambda c: ppl.fit(program, part(x, c), steps=1, optimizer=ppl.optim.SGD(0.1), comm=c))
+    errors = on_ranks(2, lambda c: ppl.fit(program.on(c), part(x, c), steps=1, optimizer=ppl.optim.SGD(0.1)))
     assert {type(e) for e in errors} == {EstimatorError}
     assert all("its loss is not a sum over rows of plate 'data'" in str(e) for e in errors)
+
+
+def test_a_program_on_processes_is_the_program_otherwise() -> None:
+    """Draws and explanations are local; one process is no other program; it cannot be pickled; old keywords say so."""
+    program, x = global_and_local(), pixels()
+    state = program.init(0, x)
+
+    def run(comm: FakeComm) -> Any:
+        shared = program.on(comm)
+        with pytest.raises(TypeError, match="cannot be pickled: pickle the program itself"):
+            pickle.dumps(shared)
+        with pytest.raises(OptionError, match=r"ppl\.tune is for one process"):
+            ppl.tune(shared, state, x)
+        with pytest.raises(OptionError, match="leave out on"):
+            shared.value(state, x, per_row=True)
+        assert shared.prepare(x) is program.prepare(x)
+        return shared.sample(state, x, seed=1), shared.on(comm).value(state, part(x, comm))
+
+    sample, value = program.sample(state, x, seed=1), program.value(state, x)
+    for drawn, found in checked(on_ranks(2, run)):
+        assert found == pytest.approx(value, rel=1e-9)
+        for name, wanted in sample.items():
+            np.testing.assert_array_equal(drawn[name], wanted)
+    assert checked(on_ranks(1, lambda c: program.on(c) is program)) == [True]
+    for call in (program.value, program.value_and_grad, program.step, program.diagnose):
+        with pytest.raises(TypeError, match=r"program\.on\(comm\)"):
+            call(state, x, comm=None)
+    with pytest.raises(TypeError, match=r"program\.on\(comm, replicated=...\)"):
+        ppl.fit(program, x, steps=1, optimizer=ppl.optim.SGD(0.1), replicated=True)

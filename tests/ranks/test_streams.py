@@ -50,7 +50,7 @@ def compared(program: Any, x: np.ndarray, ranks: int, options: dict[str, Any], *
 
     def fit(comm: FakeComm) -> ppl.Fit:
         own = shuffled(parts(x, comm.Get_rank(), comm.Get_size()))
-        return ppl.fit(program, batches=own, comm=comm, **options, **more)
+        return ppl.fit(program.on(comm), batches=own, **options, **more)
 
     fits = checked(on_ranks(ranks, fit))
     for found in fits:
@@ -78,7 +78,7 @@ def test_minibatches_that_are_added_up() -> None:
     options: dict[str, Any] = {"steps": 3, "optimizer": ppl.optim.SGD(0.02), "seed": 1}
     joined = [np.concatenate([parts(x, r, 3)[i] for r in range(3)]) for i in range(3)]
     alone = ppl.fit(program, batches=joined, accumulate=2, **options)
-    fits = on_ranks(3, lambda c: ppl.fit(program, batches=parts(x, c.Get_rank(), 3), comm=c, accumulate=2, **options))
+    fits = on_ranks(3, lambda c: ppl.fit(program.on(c), batches=parts(x, c.Get_rank(), 3), accumulate=2, **options))
     for fit in checked(fits):
         same(fit, alone)
 
@@ -89,7 +89,7 @@ def test_tables_are_moved_by_the_rows_of_all() -> None:
     alone = ppl.fit(program, batches=[x], **options)
 
     def fit(comm: FakeComm) -> ppl.Fit:
-        return ppl.fit(program, batches=[np.array_split(x, 2)[comm.Get_rank()]], comm=comm, **options)
+        return ppl.fit(program.on(comm), batches=[np.array_split(x, 2)[comm.Get_rank()]], **options)
 
     for found in checked(on_ranks(2, fit)):
         same(found, alone)
@@ -103,7 +103,7 @@ def test_a_run_goes_on_at_its_place_on_another_number_of_ranks(stop: int, tmp_pa
 
     def fit(comm: FakeComm, **more: Any) -> ppl.Fit:
         own = shuffled(parts(x, comm.Get_rank(), comm.Get_size()))
-        return ppl.fit(program, batches=own, comm=comm, checkpoint=path, **options, **more)
+        return ppl.fit(program.on(comm), batches=own, checkpoint=path, **options, **more)
 
     checked(on_ranks(3, lambda c: fit(c, callback=lambda step, *_: step == stop)))
     for found in checked(on_ranks(2, fit)):
@@ -116,7 +116,7 @@ def test_a_bounded_history_is_that_of_rank_0(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("alone.csv", "ranks.csv")]
     alone = ppl.fit(program, batches=whole(x), history=(files[0], 8), **options)
     fits = on_ranks(
-        3, lambda c: ppl.fit(program, batches=parts(x, c.Get_rank(), 3), comm=c, history=(files[1], 8), **options)
+        3, lambda c: ppl.fit(program.on(c), batches=parts(x, c.Get_rank(), 3), history=(files[1], 8), **options)
     )
     for fit in checked(fits):
         same(fit, alone)
@@ -150,7 +150,7 @@ def test_what_goes_wrong_in_a_reader_ends_all(case: str) -> None:
     def fit(comm: FakeComm) -> str:
         batches, kind, text = readers_that_go_wrong(comm.Get_rank())[case]
         with pytest.raises(kind, match=text):
-            ppl.fit(program, batches=batches, comm=comm, steps=9, optimizer=ppl.optim.SGD(0.01))
+            ppl.fit(program.on(comm), batches=batches, steps=9, optimizer=ppl.optim.SGD(0.01))
         return "told"
 
     assert checked(on_ranks(2, fit)) == ["told", "told"]
@@ -161,7 +161,7 @@ def test_a_stream_that_ends() -> None:
 
     def fit(comm: FakeComm) -> int:
         return ppl.fit(
-            program, batches=iter([x[:4], x[4:9]]), comm=comm, steps=9, optimizer=ppl.optim.SGD(0.01)
+            program.on(comm), batches=iter([x[:4], x[4:9]]), steps=9, optimizer=ppl.optim.SGD(0.01)
         ).state.step
 
     with pytest.warns(UserWarning, match="ended after 2 steps"):
@@ -176,8 +176,12 @@ def test_a_stream_that_ends() -> None:
     ],
 )
 def test_options_that_contradict_streams(options: dict[str, Any], message: str) -> None:
+    options = dict(options)
+    replicated = options.pop("replicated", None)
+
     def fit(comm: FakeComm) -> None:
+        program = global_and_local().on(comm, replicated)
         with pytest.raises(OptionError, match=message):
-            ppl.fit(global_and_local(), batches=[pixels()], comm=comm, steps=1, optimizer=ppl.optim.SGD(0.1), **options)
+            ppl.fit(program, batches=[pixels()], steps=1, optimizer=ppl.optim.SGD(0.1), **options)
 
     checked(on_ranks(2, fit))

@@ -41,17 +41,17 @@ def results(names: list[str], comm: Any = None) -> dict[str, np.ndarray]:
         build, rows, options = RUNS[name]
         data = () if rows is None else (part(rows(), comm),)
         fit = ppl.fit(
-            on(build(), os.environ.get("PPL_RANKS_TARGET", "cpu")),
+            on_ranks(on_target(build(), os.environ.get("PPL_RANKS_TARGET", "cpu")), comm),
             *data,
             steps=6,
             seed=3,
-            **(options | on_ranks(comm)),
+            **options,
         )
         found |= {f"{name} flat": fit.state._flat, f"{name} aux": fit.state._aux, f"{name} loss": fit.history["loss"]}
     return found
 
 
-def on(program: Any, target: str) -> Any:
+def on_target(program: Any, target: str) -> Any:
     """The program for another target."""
     asked = program.settings
     return ppl.compile(program.objective, target=target, dtype=asked.dtype, estimators=asked.estimators,
@@ -66,14 +66,14 @@ def part(x: np.ndarray, comm: Any) -> np.ndarray:
     return x[int(len(x) * ends[comm.rank]) : int(len(x) * ends[comm.rank + 1])]
 
 
-def on_ranks(comm: Any) -> dict[str, Any]:
-    """The options of `fit` on several processes."""
-    return {} if comm is None else {"comm": comm, "replicated": REPLICATED or None}
+def on_ranks(program: Any, comm: Any) -> Any:
+    """The program on the processes of a communicator, if there is one."""
+    return program if comm is None else program.on(comm, REPLICATED or None)
 
 
 def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
     """What a callback is shown, also later on, and what validation finds; a run that is taken up from a checkpoint."""
-    program, x, seen = belief_net("rebar"), part(pixels(), comm), []
+    program, x, seen = on_ranks(belief_net("rebar"), comm), part(pixels(), comm), []
     folder.mkdir(exist_ok=True)
 
     def look(step: int, state: Any, metrics: Any) -> None:
@@ -84,7 +84,6 @@ def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
 
     look.every = 2  # type: ignore[attr-defined]
     options: dict[str, Any] = {"batch_size": 10, "seed": 3, "callback": look, "validation": pixels()[:5]}
-    options |= on_ranks(comm)
     found = {}
     for name, optimizer in {"adam": ppl.optim.Adam(0.05), "rate": ppl.optim.AdaGrad(rate)}.items():
         seen.clear()
@@ -117,17 +116,17 @@ def refusals(comm: Any) -> None:
     for name, (optimizer, first, second) in cases.items():
         seen = "nothing"
         try:
-            ppl.fit(program, x, steps=9, batch_size=10, comm=comm, replicated=True, optimizer=optimizer)
+            ppl.fit(program.on(comm, replicated=True), x, steps=9, batch_size=10, optimizer=optimizer)
         except Exception as error:
             seen = type(error).__name__
         assert seen == (second if rank else first), (name, rank, seen)
     try:
-        ppl.fit(program, x, steps=2, comm=comm, replicated=True, optimizer=adam(0.01), state=program.init(rank, x))
+        ppl.fit(program.on(comm, replicated=True), x, steps=2, optimizer=adam(0.01), state=program.init(rank, x))
     except ppl.errors.OptionError:
         pass
     else:
         raise AssertionError("ranks began with different states")
-    fit = ppl.fit(program, x, steps=9, batch_size=10, comm=comm, replicated=True, optimizer=adam(0.01))
+    fit = ppl.fit(program.on(comm, replicated=True), x, steps=9, batch_size=10, optimizer=adam(0.01))
     assert fit.state.step == 9
     print("refused", flush=True)
 
@@ -174,7 +173,7 @@ def until_a_fault(what: str, path: Path, comm: Any) -> None:
     slowly.every = 50 if REPLICATED else 1  # type: ignore[attr-defined]
     options = {"batch_size": 6, "optimizer": ppl.optim.SGD(0.001), "callback": slowly}
     options["checkpoint"] = (str(path), 5 * slowly.every)  # type: ignore[attr-defined]
-    fit = ppl.fit(global_and_local(), x, steps=50_000 * slowly.every, **options, **on_ranks(comm))  # type: ignore[attr-defined]
+    fit = ppl.fit(on_ranks(global_and_local(), comm), x, steps=50_000 * slowly.every, **options)  # type: ignore[attr-defined]
     print(f"rank {comm.rank} stopped at {fit.state.step}", flush=True)
 
 

@@ -71,7 +71,7 @@ def test_ranks_add_up_minibatches_of_all_of_them():
     options = {"steps": 4, "batch_size": 10, "accumulate": 2, "optimizer": Adam(0.01), "seed": 5}
     alone = fit(runs.program(runs.mixed), runs.X, **options)
     program_ = runs.program(runs.mixed)
-    found = checked(on_ranks(2, lambda c: fit(program_, runs.X, comm=c, replicated=True, **options)))
+    found = checked(on_ranks(2, lambda c: fit(program_.on(c, replicated=True), runs.X, **options)))
     for one in found:
         np.testing.assert_allclose(one.state._flat, alone.state._flat, rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(one.history["loss"], alone.history["loss"], rtol=1e-9)

@@ -212,7 +212,7 @@ def test_other_values_are_refused(tune, message):
 def test_devices_and_several_processes_are_refused():
     with pytest.raises(OptionError, match=r"ppl\.tune before training on a GPU"):
         ppl.fit(ppl.compile(well, target="cuda"), steps=1, optimizer=SGD, tune=True)
-    errors = on_ranks(2, lambda comm: ppl.fit(ppl.compile(exact), steps=1, optimizer=SGD, tune=True, comm=comm))
+    errors = on_ranks(2, lambda comm: ppl.fit(ppl.compile(exact).on(comm), steps=1, optimizer=SGD, tune=True))
     assert all(isinstance(e, OptionError) and "tune= is for one process" in str(e) for e in errors)
 
 
