@@ -13,7 +13,7 @@ from typing import Any
 from ppl.arguments import mapping, shown
 from ppl.compiler.plan import closed_form_variance, feasibility
 from ppl.compiler.plan.closed_form_variance import VarianceForm, count_units
-from ppl.compiler.plan.feasibility import errors_without_step_numbers, require_table_budget
+from ppl.compiler.plan.feasibility import require_table_budget
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -39,7 +39,6 @@ from ppl.estimators import (
     Vimco,
 )
 from ppl.estimators.base import Estimator
-from ppl.graph.lost_gradients import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.names import Named
 from ppl.records import dataclass
@@ -73,6 +72,14 @@ def named_estimators(graph: StochasticGraph, requested: EstimatorRequest) -> dic
             _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
             named[rn.name] = rn.site.estimator
     return named
+
+
+def graph_with_named(graph: StochasticGraph, named: Mapping[str, Estimator]) -> StochasticGraph:
+    """Return the graph in which nodes are known not to be drawn, or to be reweighted, by the estimators named."""
+    return graph.with_named(
+        frozenset(name for name, estimator in named.items() if not estimator.sampled),
+        frozenset(name for name, estimator in named.items() if estimator.reweights),
+    )
 
 
 def matching_nodes(graph: StochasticGraph, pattern: str, what: str) -> list[str]:
@@ -211,13 +218,8 @@ def choose_estimators(
     EstimatorError
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
-    with errors_without_step_numbers():
-        require_no_lost_path(graph.sketch or graph)
     named = named_estimators(graph, requested)
-    graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
-    graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
-    if graph.sketch is not None:
-        graph.copy_plan_to_sketch()
+    graph = graph_with_named(graph, named)
     used = _EvaluationBudget(max_copies)
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():

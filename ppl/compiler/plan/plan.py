@@ -41,11 +41,6 @@ class MeasuredCandidate:
         """Variance × seconds; of a biased estimator, mean squared error × seconds."""
         return (self.variance + self.squared_bias) * self.seconds
 
-    @property
-    def cost_error(self) -> float:
-        """Its standard error, from that of the variance."""
-        return self.variance_error * self.seconds
-
 
 @dataclass(frozen=True)
 class JointChoice:
@@ -92,30 +87,6 @@ class TuningReport:
     untried: tuple[tuple[str, str], ...] = ()
 
 
-def record_measurements(
-    plan: Plan,
-    measured: Mapping[str, Sequence[MeasuredCandidate]],
-    tuning: TuningReport | None = None,
-    particles_because: str = "",
-    weighed: tuple[JointChoice, ...] = (),
-) -> None:
-    """Keep `measured` in `plan`, and give it as the reason of the choices it led to; and what else was weighed."""
-    plan.tuning, plan.particles_because, plan.weighed = tuning, particles_because, weighed
-    for name, rows in measured.items():
-        choice = plan.choices.get(name)
-        if choice is None:
-            continue
-        plan.measured[name] = rows
-        rivals = sum(not m.rejected for m in rows)
-        reason = (
-            f"measured: least variance × time of {rivals}" if rivals > 1 else "the only candidate that was admissible"
-        )
-        left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
-        of = {m.estimator: m for m in rows}
-        candidates = tuple(_with_measurement(c, of.get(c.estimator)) for c in choice.candidates)
-        plan.choices[name] = replace(choice, reason=reason, rejected=left, candidates=candidates)
-
-
 def _with_measurement(candidate: Candidate, found: MeasuredCandidate | None) -> Candidate:
     refused = found is not None and bool(found.rejected)
     verdict = found.rejected if found is not None and found.rejected else candidate.verdict
@@ -143,7 +114,6 @@ def measured_table(rows: Sequence[MeasuredCandidate], chosen: str) -> Any:
 
 def _figures_table(what: str, rows: Sequence[tuple[str, str, float, float, float, float, str]]) -> Any:
     """Rows of mark, label, variance, its error, squared bias, seconds and clock."""
-
     biased = any(row[4] for row in rows)
     columns = ["", what, "variance (trace)", *(["bias²"] if biased else []), "time per step"]
     table = rich_table.Table(box=rich_box.SIMPLE_HEAD, pad_edge=False)
@@ -197,14 +167,13 @@ class Choice:
         return self.estimator.biased
 
     def __str__(self) -> str:
-
         return render_choice(self)
 
     def _repr_html_(self) -> str:
         return notebook_plans.choice_html(self)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan(Mapping[str, Choice]):
     """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
 
@@ -212,8 +181,7 @@ class Plan(Mapping[str, Choice]):
     copies: int
     particles: int
     regions: int | None = None
-    notes: list[str] = field(default_factory=list)
-    measured: dict[str, Sequence[MeasuredCandidate]] = field(default_factory=lambda: Named("node"))
+    measured: Mapping[str, Sequence[MeasuredCandidate]] = field(default_factory=lambda: Named("node"))
     tuning: TuningReport | None = None
     particles_because: str = ""
     weighed: tuple[JointChoice, ...] = ()
@@ -243,8 +211,31 @@ class Plan(Mapping[str, Choice]):
         """Estimators and particles, for `ppl.compile(objective, **options)`; the repr can be pasted into code."""
         return {"estimators": self.as_dict(), "particles": self.particles}
 
-    def __str__(self) -> str:
+    def with_measurements(
+        self,
+        measured: Mapping[str, Sequence[MeasuredCandidate]],
+        tuning: TuningReport | None = None,
+        particles_because: str = "",
+        weighed: tuple[JointChoice, ...] = (),
+    ) -> Plan:
+        """Return the plan with `measured` as the reason of the choices it led to, and with what else was weighed."""
+        choices, known = Named("node", self.choices), {n: rows for n, rows in measured.items() if n in self.choices}
+        for name, rows in known.items():
+            rivals = sum(not m.rejected for m in rows)
+            reason = (
+                f"measured: least variance × time of {rivals}"
+                if rivals > 1
+                else "the only candidate that was admissible"
+            )
+            left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
+            of = {m.estimator: m for m in rows}
+            candidates = tuple(_with_measurement(c, of.get(c.estimator)) for c in choices[name].candidates)
+            choices[name] = replace(choices[name], reason=reason, rejected=left, candidates=candidates)
+        measured = Named("node", {**self.measured, **known})
+        return replace(self, choices=choices, measured=measured, tuning=tuning, particles_because=particles_because,
+                       weighed=weighed)  # fmt: skip
 
+    def __str__(self) -> str:
         return render_plan(self)
 
     def _repr_html_(self) -> str:

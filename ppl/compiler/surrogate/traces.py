@@ -7,10 +7,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from ppl.compiler.plan.decision_table import choose_estimators
+from ppl.compiler.plan.decision_table import choose_estimators, graph_with_named, named_estimators
 from ppl.compiler.plan.feasibility import errors_without_step_numbers
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
+from ppl.graph.lost_gradients import require_no_lost_path
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.verify import verify_if_enabled
@@ -99,9 +100,10 @@ def unroll_graph(
     trace = traced(UnrollPolicy(names=None))
     prepare(trace)
     graph = StochasticGraph(trace)
+    require_no_lost_path(graph)
     named = {name: e for name, e in expand_plan_to_steps(graph, chosen).items() if not e.imposed}
     choose_estimators(graph, named, True, particles, sys.maxsize)
-    return graph
+    return graph_with_named(graph, named_estimators(graph, named))
 
 
 def require_few_steps(graph: StochasticGraph) -> None:
