@@ -191,13 +191,13 @@ def test_no_admissible_estimator_is_an_error_with_every_reason():
     message = refusal(_learned_edges(()))
     line = inspect.getsourcelines(_learned_edges)[1] + 5
     assert f"no admissible estimator for node 'z' (test_plan.py:{line}" in message
-    for row in TABLE:
+    for row in (row for row in TABLE if row.listed):
         assert f"{row.estimator.label}:" in message
     assert "support moves" in message and "a jump on the way" in message
 
 
 def test_the_table_lists_unbiased_estimators_first_and_every_registered_one():
-    biased = [row.estimator.biased for row in TABLE]
+    biased = [row.estimator.biased for row in TABLE if row.listed]
     assert biased == sorted(biased)
     assert {type(row.estimator).__name__ for row in TABLE} == set(estimators.REGISTRY)
 
