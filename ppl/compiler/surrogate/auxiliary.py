@@ -58,8 +58,8 @@ def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[N
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
             new = variable.spec.adapt(expanded.advantages[variable.owner], variable.step)
-            over_steps = expanded.stacked if variable.spec.per_step else expanded.averaged
-            change = expanded.change(variable.owner, new, variable.step)
+            over_steps = expanded.all_steps if variable.spec.per_step else expanded.mean_over_steps
+            change = expanded.change_where_running(variable.owner, new, variable.step)
             updates[name] = (
                 over_steps(variable.owner, new)
                 if change is None
@@ -112,7 +112,7 @@ def carried_updates(graph: StochasticGraph, particles: int | None) -> dict[str, 
     declared = graph.trace.carried
     if not declared:
         return {}
-    found = Expansion(graph, {}, "sample", particles=particles).walk([c.next for c in declared.values() if c.next])
+    found = Expansion(graph, {}, "sample", particles=particles).expand([c.next for c in declared.values() if c.next])
     updates = {}
     for name, node in zip(declared, found, strict=True):
         updates[name] = ops.sum_axes(node, [a for a in node.type.axes if a.kind is Kind.PARTICLES])

@@ -1,8 +1,10 @@
 """Expand a traced graph by the plan's estimators into plain IR without random nodes.
 
 The expansion goes over the trace in order of computation. It rebuilds plain ops, which may gain axes (particles,
-enumerations, branches), and replaces random nodes by the branches of their estimators. Then it assembles the costs and
-the score terms into the surrogate, whose gradient is the estimate. Score functions are weighted by the cost to go."""
+enumerations, branches), and replaces random nodes by the branches of their estimators. It enters a loop over time when
+it meets the loop's first step input. Then it assembles the costs and the score terms into the surrogate, whose gradient
+is the estimate. Score functions are weighted by the cost to go (`CostToGo`). Nodes of a loop may be summed out step by
+step (`ForwardAlgorithm`)."""
 
 from __future__ import annotations
 
@@ -10,21 +12,28 @@ import functools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field, replace
+from types import MappingProxyType
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from ppl.compiler.surrogate.elimination import (
     EnumeratedStates,
     Factor,
+    StateQuery,
     SummedVariable,
     enumerate_states,
     log_sum_product,
     negative_log_marginal,
     parameter_is_number,
+    previous_step_axis,
+    state_tilt,
 )
 from ppl.compiler.surrogate.expectations import CostReducer, MomentNode
-from ppl.compiler.surrogate.scan import ExpansionMode, ForwardAlgorithm, Recurrence, ScanExpansion, sum_over_later_steps
+from ppl.compiler.surrogate.scan import Recurrence, sum_over_later_steps
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.constraints import BoundaryValue
+from ppl.distributions.constraints import BoundaryValue, constant_value, without_expand
+from ppl.distributions.formulas import log_weighted_sum
 from ppl.estimators.base import (
     CONDITIONAL_PURPOSE,
     Advantages,
@@ -37,14 +46,14 @@ from ppl.estimators.base import (
 )
 from ppl.estimators.not_needed import NotNeeded
 from ppl.estimators.pathwise import Pathwise
-from ppl.graph.elimination import SPLIT_FROM_STATES, cost_terms
+from ppl.graph.elimination import SPLIT_FROM_STATES, cost_terms, data_arguments_of
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, PRIMAL, REPEATS, Axis, Branch, Kind, branch_axis, sort_axes, union_axes
-from ppl.lang.loops import Scan, base_name
+from ppl.lang.loops import Scan, base_name, resolve_alias
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
 from ppl.records import dataclass
 
@@ -71,7 +80,7 @@ class CostToGo:
         self.deferred: dict[Node, Node] = {}
         self._leaves: dict[Node, Node] = {}
 
-    def of(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
+    def costs_after(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
         """The costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one branch."""
         scan = rn.site.scan
         if scan is None:
@@ -110,7 +119,7 @@ class CostToGo:
         copy: object,
     ) -> list[Node]:
         """What lies ahead in one loop: of the rest of this step, and of later steps."""
-        walk, terms = self.expansion, self.expansion.graph.terms
+        expansion, terms = self.expansion, self.expansion.graph.terms
         bit = terms.bit[rn.name]
         later = terms.carries_reached(level, bit)
         now: list[Node] = []
@@ -122,15 +131,15 @@ class CostToGo:
             reach = terms.reach(traced).direct
             if not (reach & bit or reach & later):
                 continue
-            value = walk.walk([traced])
+            value = expansion.expand([traced])
             if reach & bit and inner not in _enclosing_scans(part):
-                now.append(walk.reducer.advantage(value, _without_coupled_plates(rn, keep, [traced], bit), copy))
+                now.append(expansion.reducer.advantage(value, _without_coupled_plates(rn, keep, [traced], bit), copy))
             if reach & later:
                 kept = _without_coupled_plates(rn, keep, [traced, *level.outs], bit | later)
-                then.append(walk.reducer.advantage(value, kept, copy))
+                then.append(expansion.reducer.advantage(value, kept, copy))
         found = [_sum_nodes(now)] if now else []
         if then:
-            recurrence = walk.recurrence(level)
+            recurrence = expansion.recurrence(level)
             stack = sum_over_later_steps(recurrence, recurrence.stacked(_sum_nodes(then)))
             found.append(recurrence.slice(self._leaf(stack) if level.outer is None else stack))
         return found
@@ -172,11 +181,20 @@ def _sum_nodes(nodes: Sequence[Node]) -> Node:
     return total
 
 
-class GraphExpansion(ScanExpansion):
-    """One expansion of `graph` under `plan` (site name → estimator).
+ExpansionMode = Literal["gradient", "value", "sample"]
 
-    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time. What `redraw`
-    names of observations are draws, here and in all that is computed from them: entries that a mask drops, or all.
+
+class Expansion:
+    """One expansion of `graph` under `plan` (site name → estimator), and everything that it has found.
+
+    Parameters
+    ----------
+    repeats : whether all values have a leading axis of independent repeats.
+    particles : fixes the number of particles (one particle needs no axis); None leaves it to run time.
+    redraw : what is drawn of observations, here and in all that is computed from them.
+    fixed_draws : draws of nodes that are summed out elsewhere; in a loop over time those of all steps.
+    missing_data : data arguments that are not there: what is observed of them does not count.
+    queries : nodes whose joint posterior probabilities are asked for.
     """
 
     def __init__(
@@ -187,39 +205,52 @@ class GraphExpansion(ScanExpansion):
         repeats: bool = False,
         particles: int | None = None,
         redraw: RedrawMode = "",
+        fixed_draws: Mapping[str, Node] = MappingProxyType({}),
+        missing_data: frozenset[str] = frozenset(),
+        queries: Sequence[StateQuery] = (),
     ):
         self.graph, self.plan, self.mode = graph, plan, mode
-        self.everywhere: tuple[Axis, ...] = (REPEATS,) if repeats else ()
+        self.repeat_axes: tuple[Axis, ...] = (REPEATS,) if repeats else ()
         self.particles = replace(PARTICLES, size=particles)
-        self.sampled: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
-        self.reducer = CostReducer()
-        self.env: dict[int, Node] = {}
-        self.drawn: dict[int, Node] = {}
+        self.particle_axes: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
+        self.redraw, self.redrawn = redraw, redrawn_nodes(graph.trace, redraw)
+        self.fixed_draws, self.missing_data, self.queries = fixed_draws, missing_data, queries
+        self.reducer, self.cost_to_go = CostReducer(), CostToGo(self)
         self.leaves_support = mode == "gradient" and any(e.leaves_support for e in plan.values())
+        # what traced nodes have become, and whether the discrete draws that they come from are numbers, by id
+        self.env: dict[int, Node] = {}
+        self.number_conditions: dict[int, Node] = {}
+        # by name of random node
         self.branches: dict[str, Branches] = {}
-        self.own: dict[str, tuple[Node, ...]] = {}
-        self.aux: dict[str, ExpandedAuxiliary] = {}
-        self.hypers: dict[str, float] = dict(graph.trace.hypers)
-        self.wrt: dict[str, Node] = {}
+        self.own_parameters: dict[str, tuple[Node, ...]] = {}
         self.marginal: dict[str, EnumeratedStates] = {}
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
-        self.averaged: list[MomentNode] = []
-        self.redraw, self.redrawn = redraw, redrawn_nodes(graph.trace, redraw)
-        self.edges: dict[tuple[str, str], tuple[RandomNode, BoundaryValue]] = {}
-        self.crossings: dict[str, tuple[RandomNode, Node]] = {}
+        self.unsampled_edges: dict[tuple[str, str], tuple[RandomNode, BoundaryValue]] = {}
+        self.mixture_paths: dict[str, tuple[RandomNode, Node]] = {}
+        self.moments: list[MomentNode] = []
+        # by name of auxiliary variable, hyperparameter, parameter
+        self.aux: dict[str, ExpandedAuxiliary] = {}
+        self.hypers: dict[str, float] = dict(graph.trace.hypers)
+        self.wrt: dict[str, Node] = {}
+        # by loop; the zeros that stand for the states of a query in a chain
         self.recurrences: dict[Scan, Recurrence] = {}
         self.chains: dict[Scan, ForwardAlgorithm] = {}
+        self.tilts: dict[StateQuery, Node] = {}
+        # by name of cost, and the terms that score functions weigh
+        self.costs: dict[str, Node] = {}
+        self.pieces: dict[str, list[tuple[Node, Node]]] = {}
+        self.parts: list[CostTerm] = []
+        self.penalties: dict[str, Node | None] = {}
 
-    def _walk(self) -> None:
+    def expand_outputs(self) -> None:
+        """Expand all that the trace computes."""
         reweighted = [n for n, e in self.plan.items() if e.reweights]
         if self.mode == "gradient" and reweighted:
             self.importance = self._importance(reweighted)
-        self.walk(
-            self.graph.outputs if self.mode != "gradient" else [*self.graph.outputs, *self.graph.terms.split_nodes]
-        )
+        self.expand([*self.graph.outputs, *(self.graph.terms.split_nodes if self.mode == "gradient" else ())])
 
-    def walk(self, outputs: Sequence[Node]) -> list[Node]:
+    def expand(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
         for node in topological(outputs):
             made = self.env[id(node)] = self._visit(node)
@@ -233,26 +264,32 @@ class GraphExpansion(ScanExpansion):
 
         Only states that nothing reaches have such parameters and a finite loss.
         """
-        known = self._conditions(node, [self.drawn[id(a)] for a in node.args if id(a) in self.drawn])
+        known = self._conditions(
+            node, [self.number_conditions[id(a)] for a in node.args if id(a) in self.number_conditions]
+        )
         if node.op == "sample" and node.attrs["site"].dist.discrete:
             named = zip(node.attrs["site"].dist.params, node.args, strict=True)
             found = ((name, self.env[id(a)]) for name, a in named)
             known += [parameter_is_number(name, x) for name, x in found if self.reducer.may_be_impossible(x)]
         if known:
-            self.drawn[id(node)] = functools.reduce(ops.logical_and, dict.fromkeys(known))
+            self.number_conditions[id(node)] = functools.reduce(ops.logical_and, dict.fromkeys(known))
 
-    def _meant(self, node: Node, value: Node) -> Node:
-        """`value`, what `node` became, but NaN where it comes from draws that mean nothing."""
-        return ops.where(self.drawn[id(node)], value, math.nan) if id(node) in self.drawn else value
+    def _nan_unless_number(self, node: Node, value: Node) -> Node:
+        """Return `value`, which `node` became, but NaN where it comes from draws that are no numbers."""
+        return (
+            ops.where(self.number_conditions[id(node)], value, math.nan)
+            if id(node) in self.number_conditions
+            else value
+        )
 
     def _importance(self, names: list[str]) -> dict[str, Node]:
-        """Normalised weights of the bounds downstream of `names`, from a walk of its own on the same noise.
+        """Normalised weights of the bounds downstream of `names`, from an expansion of its own on the same noise.
 
-        Its values are those of this walk, so that no code is emitted for them twice.
+        Its values are those of this expansion, so that no code is emitted for them twice.
         """
         plan = {n: Pathwise() if e.reweights else e for n, e in self.plan.items()}
-        first = GraphExpansion(self.graph, plan, self.mode, bool(self.everywhere), self.particles.size)
-        first._walk()
+        first = Expansion(self.graph, plan, self.mode, bool(self.repeat_axes), self.particles.size)
+        first.expand_outputs()
         found = {}
         for name in names:
             for cost in self.graph[name].costs:
@@ -267,7 +304,7 @@ class GraphExpansion(ScanExpansion):
 
     def _visit(self, node: Node) -> Node:
         if id(node) in self.redrawn:
-            return self.walk([self.redrawn[id(node)]])[0]
+            return self.expand([self.redrawn[id(node)]])[0]
         if node.op == "sample":
             site = node.attrs["site"]
             drawn = self._redraw(node, site) if site.kind is SiteKind.OBSERVED else self._sample(self.graph[site.name])
@@ -275,11 +312,11 @@ class GraphExpansion(ScanExpansion):
         if node.op == "own_density":
             return self._own_density(node)
         if node.op == "param":
-            leaf = ops.expand(node, self.everywhere)
+            leaf = ops.expand(node, self.repeat_axes)
             self.wrt[node.attrs["name"]] = leaf
             return leaf
         if node.op == "rowkey":
-            axes = (*node.attrs["axes"], *self.sampled, *self.everywhere)
+            axes = (*node.attrs["axes"], *self.particle_axes, *self.repeat_axes)
             return ops.row_key(node.attrs["name"], axes, [self.env[id(t)] for t in node.args])
         if node.op == "step_input":
             return self._input(node)
@@ -297,8 +334,8 @@ class GraphExpansion(ScanExpansion):
     # --- random nodes ------------------------------------------------------------------------------------------------
 
     def _sample(self, rn: RandomNode) -> Node:
-        if rn.name in self.given:
-            return self.given_value(rn)
+        if rn.name in self.fixed_draws:
+            return self._fixed_draw(rn)
         params = [self.env[id(a)] for a in rn.node.args]
         params = self.reducer.align_states(params) if self.reducer.possible else params
         axes = union_axes(*(p.type.axes for p in params))
@@ -307,10 +344,10 @@ class GraphExpansion(ScanExpansion):
         estimator = self.plan.get(rn.name, NotNeeded())
         if self.mode != "sample" and estimator.enters == "summed":
             return self._enumerate(rn, dist)
-        plates = sort_axes((*rn.node.type.axes, *self.everywhere))
+        plates = sort_axes((*rn.node.type.axes, *self.repeat_axes))
         if self.mode != "sample" and estimator.enters == "averaged":
-            self.averaged.append(MomentNode.make(rn, dist, plates))
-            return self.averaged[-1].mean
+            self.moments.append(MomentNode.make(rn, dist, plates))
+            return self.moments[-1].mean
         uniforms = self._uniforms(rn.site, plates, dist.uniforms(), 0)
         if self.mode != "gradient":
             return dist.draw(*uniforms)
@@ -320,12 +357,12 @@ class GraphExpansion(ScanExpansion):
         """A draw of an observed node."""
         assert site.dist is not None
         dist = site.dist.with_params(tuple(self.env[id(a)] for a in node.args))
-        return dist.draw(*self._uniforms(site, sort_axes((*node.type.axes, *self.everywhere)), dist.uniforms(), 0))
+        return dist.draw(*self._uniforms(site, sort_axes((*node.type.axes, *self.repeat_axes)), dist.uniforms(), 0))
 
     def _uniforms(
         self, site: Site, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...] | None, ...], purpose: int
     ) -> tuple[Node, ...]:
-        axes, name, times = (*plates, *self.sampled), base_name(site.name), self.walk(site.times)
+        axes, name, times = (*plates, *self.particle_axes), base_name(site.name), self.expand(site.times)
         return tuple(
             ops.row_key(name, axes, times) if s is KEY else ops.noise(name, purpose + i, axes, s, times)
             for i, s in enumerate(shapes)
@@ -340,7 +377,7 @@ class GraphExpansion(ScanExpansion):
         uniforms: tuple[Node, ...],
     ) -> Node:
         own = tuple(ops.expand(ops.pick_branch(p), plates) for p in dist.params.values())
-        self.own[rn.name] = own
+        self.own_parameters[rn.name] = own
         ctx = NodeContext(
             rn.name,
             dist.with_params(own),
@@ -358,9 +395,9 @@ class GraphExpansion(ScanExpansion):
         if estimator.own_path and rn.dist.through_cdf:
             names, spread = ctx.dist.path_between_components()
             if spread is not None and names & set(rn.learnable):
-                self.crossings[rn.name] = rn, spread
+                self.mixture_paths[rn.name] = rn, spread
         if estimator.drawn_only:
-            self.edges |= {(rn.name, e.name): (rn, e) for e in ctx.dist.edges() if e.name in rn.learnable}
+            self.unsampled_edges |= {(rn.name, e.name): (rn, e) for e in ctx.dist.edges() if e.name in rn.learnable}
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != PRIMAL]
         if not made.sides and not inherited:
             value = made.primal
@@ -424,7 +461,7 @@ class GraphExpansion(ScanExpansion):
         else:
             self.reducer.weights[states.axis] = states.weight
             self.enumerated[rn.name] = states.axis
-        plates = sort_axes((*rn.node.type.axes, *self.everywhere))
+        plates = sort_axes((*rn.node.type.axes, *self.repeat_axes))
         return rule.value(dist, states.value, self._uniforms(rn.site, plates, dist.uniforms(), 0))
 
     def _own_density(self, node: Node) -> Node:
@@ -434,70 +471,143 @@ class GraphExpansion(ScanExpansion):
         dist = rn.dist.with_params(tuple(ops.stop(self.env[id(a)]) for a in rn.node.args))
         return ops.expand(dist.node_log_prob(self.env[id(rn.node)]), node.type.axes)
 
+    # --- loops over time --------------------------------------------------------------------------------------------
 
-@dataclass(eq=False)
-class ExpandedProgram:
-    """The expanded program.
+    def recurrence(self, scan: Scan) -> Recurrence:
+        """What the loop `scan` has become."""
+        if scan.outer is not None:
+            self.recurrence(scan.outer)
+        if scan not in self.recurrences:
+            self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
+            self._enter(scan, self.recurrences[scan])
+        return self.recurrences[scan]
 
-    `values` maps names of sites to nodes (those in loops over time only where they are sampled); `surrogate` has the
-    estimate as its gradient with respect to the nodes in `wrt`; `own` holds the primal parameters of each random node,
-    for the auxiliary pass. `averaged` takes a value of a step of the loop that a node stands in to its mean over the
-    steps, `stacked` to those of all steps; `change` says how such a value changes, 0 in steps in which no row runs, or
-    None where rows run in all. `deferred` maps leaves to what they stand for: in the surrogate, costs that lie ahead of
-    a step are leaves, so that its loops do not read one another.
-    """
+    def chain(self, scan: Scan) -> ForwardAlgorithm | None:
+        """The nodes of a loop that are summed out step by step, or None."""
+        if self.mode == "sample":
+            return None
+        sites = [n.attrs["site"] for n in self.graph.samples]
+        names = [s.name for s in sites if s.scan is scan and s.name in self.plan]
+        names = [name for name in names if self.plan[name].enters == "summed"]
+        if names and scan not in self.chains:
+            self.chains[scan] = ForwardAlgorithm(self, scan, names)
+        return self.chains.get(scan)
 
-    values: dict[str, Node]
-    costs: dict[str, Node]
-    loss: Node
-    surrogate: Node
-    wrt: dict[str, Node]
-    aux: dict[str, ExpandedAuxiliary]
-    own: dict[str, tuple[Node, ...]]
-    advantages: dict[str, Advantages]
-    hypers: dict[str, float]
-    copies: dict[str, int] = field(default_factory=dict)
-    fits: dict[str, Node] = field(default_factory=dict)
-    averaged: Callable[[str, Node], Node] = lambda owner, value: value
-    stacked: Callable[[str, Node], Node] = lambda owner, value: value
-    deferred: dict[Node, Node] = field(default_factory=dict)
-    change: Callable[[str, Node, Node], Node | None] = lambda owner, new, old: None
+    def tilted(self, chain: ForwardAlgorithm) -> Node:
+        """Zeros that stand for the states of a chain's nodes in a step, where their probabilities are asked for."""
+        total = ops.const(0.0)
+        for query in self.queries:
+            if set(query) <= set(chain.names):
+                plates = [a for name in query for a in self.graph[name].node.type.axes]
+                states = [chain.states[chain.names.index(name)] for name in query]
+                self.tilts[query] = state_tilt(query, (*plates, *states), (chain.scan.length,))
+                total = ops.add(total, self.recurrence(chain.scan).slice(self.tilts[query]))
+        return total
 
+    def counted_terms(self, cost: Cost) -> list[Node]:
+        """The terms of the log-density that a cost sums over states, those left out that read what is not there."""
+        if not self.missing_data and cost.step is not None:
+            return [cost.step]
+        return [f for f in cost.factors if self.missing_data.isdisjoint(data_arguments_of(f))]
 
-class CostTerm(NamedTuple):
-    """A term of a cost in the expansion, and the random nodes whose downstream costs it belongs to.
+    def _fixed_draw(self, rn: RandomNode) -> Node:
+        """The draw of a node that is fixed, in a step of its loop."""
+        value, scan = self.fixed_draws[rn.name], rn.site.scan
+        return value if scan is None else self.recurrence(scan).slice(value)
 
-    `step` is what it is of, in one step of the loops that the cost stands in.
-    """
+    def _stacked(self, node: Node) -> Node:
+        """A value of a loop seen from outside; over the states of a chain, its expectation."""
+        scan: Scan = node.attrs["scan"].leader
+        recurrence, chain = self.recurrence(scan), self.chain(scan)
+        value = self.env[id(node.args[0])]
+        return recurrence.stacked(value if chain is None else chain.expectation(node.args[0], value))
 
-    value: Node
-    above: frozenset[str]
-    cost: Cost
-    step: Node | None
+    def _enter(self, scan: Scan, found: Recurrence) -> None:
+        """Find the carries of a loop: they gain all the axes that a step gives them."""
+        inits, chain = self.expand(scan.inits), self.chain(scan)
+        inits = inits if chain is None else chain.initial_carries(inits)
+        while True:
+            found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
+            known = set(self.recurrences)
+            outs = self.expand(scan.outs)
+            outs = outs if chain is None else chain.next_carries(outs, found.carries)
+            outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
+            if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
+                found.outs = tuple(outs)
+                return
+            for inner in set(self.recurrences) - known:
+                del self.recurrences[inner]
+            inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
 
+    def _input(self, node: Node) -> Node:
+        """What a step of a loop reads."""
+        node = resolve_alias(node)
+        if node.op != "step_input":
+            return self.expand([node])[0]
+        scan: Scan = node.attrs["scan"].leader
+        found = self.recurrence(scan)
+        if node is scan.index:
+            return found.index
+        if node in scan.slices:
+            return found.slice(self.expand([scan.slices[node]])[0])
+        number, chain = scan.carries.index(node), self.chain(scan)
+        if chain is None or number not in chain.constant_carries:
+            return found.carries[number]
+        return ops.expand(ops.cast(chain.constant_carries[number], node.type.dtype), node.type.axes)
 
-class Expansion(GraphExpansion):
-    """One expansion: the walk, and then its costs and score terms."""
+    def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
+        """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
+        inputs, scan = rn.plate_inputs, rn.site.scan
+        if scan is None:
+            return inputs
+        sliced = set(scan.slices.values())
+        found = [*self.recurrence(scan).carries[: len(scan.carries)], *self.expand(list(scan.slices))]
+        known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
+        floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]
+        within = (*rn.node.type.axes, *self.repeat_axes, *self.particle_axes)
+        return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
 
-    costs: dict[str, Node]
-    parts: list[CostTerm]
-    known: dict[str, Node | None]
-    pieces: dict[str, list[tuple[Node, Node]]]
+    def _final(self, node: Node) -> Node:
+        """A carry of a loop after the last step."""
+        scan: Scan = node.attrs["scan"]
+        return self.recurrence(scan.leader).final(scan.carry_offset + node.attrs["index"])
+
+    def _conditions(self, node: Node, known: list[Node]) -> list[Node]:
+        """What is `known` of the arguments of `node`; where it is seen from outside of a loop, of all steps."""
+        if node.op not in ("stacked", "final"):
+            return known
+        return [self._throughout(x, node.attrs["scan"].leader) for x in known]
+
+    def _throughout(self, holds: Node, scan: Scan) -> Node:
+        """Whether what may be said of a step holds in all steps, and in all states of a chain."""
+        recurrence, chain = self.recurrence(scan), self.chain(scan)
+        if not recurrence.varying_nodes([holds]):
+            return holds
+        fails = ops.cast(ops.logical_not(holds), "float")
+        states = [a for a in fails.type.axes if chain is not None and a in (*chain.states, *chain.previous_states)]
+        fails = make("amax", recurrence.stacked(fails), axes=tuple(states), dims=(0,))
+        return ops.less(fails, 0.5)
+
+    def stack_over_steps(self, node: Node, scan: Scan | None) -> Node:
+        """Return a value of a step of `scan` as seen from outside of all loops: steps lead its event."""
+        while scan is not None:
+            node, scan = self.recurrence(scan).stacked(node), scan.outer
+        return node
+
+    # --- costs and score terms --------------------------------------------------------------------------------------
 
     def run(self) -> ExpandedProgram:
-        """Walk the graph, then assemble costs and score terms."""
-        self.known = {}
-        self._walk()
-        trace, self.parts = self.graph.trace, []
+        """Expand the graph, then assemble costs and score terms."""
+        self.expand_outputs()
+        trace = self.graph.trace
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
         self.pieces = {n: self._pieces(trace.costs[n], value) for n, value in costs.items()}
         listed = [s for s in trace.sites.values() if s.node is not None and (self.mode == "sample" or s.scan is None)]
         values = {site.name: self._shown(site) for site in listed}
-        self.cost_to_go = CostToGo(self)
         primal = {
             n: _sum_over_axes([self.reducer.total(x, primal=True) for _, x in p], ()) for n, p in self.pieces.items()
         }
-        loss = _sum_over_axes(list(primal.values()), self.everywhere)
+        loss = _sum_over_axes(list(primal.values()), self.repeat_axes)
         surrogate, advantages, fits = loss, {}, {}
         if self.mode == "gradient":
             self.parts = [part for cost in trace.costs.values() for part in self._parts(cost)]
@@ -509,25 +619,25 @@ class Expansion(GraphExpansion):
                     advantages[name] = found[1]
                     fit = self.branches[name].fit
                     fits.update({name: self._mean(name, fit(found[1]))} if fit is not None else {})
-            surrogate = _sum_over_axes(terms, self.everywhere)
+            surrogate = _sum_over_axes(terms, self.repeat_axes)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
         for name, param in trace.params.items():  # the gradient of one that nothing reads is an output too: 0
-            self.wrt.setdefault(name, ops.expand(param.node, self.everywhere))
+            self.wrt.setdefault(name, ops.expand(param.node, self.repeat_axes))
         return ExpandedProgram(
-            values, primal, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits,
-            self._mean, lambda name, value: self.outside(value, self.graph[name].site.scan), self.cost_to_go.deferred,
-            self._change,
+            values, primal, loss, surrogate, self.wrt, self.aux, self.own_parameters, advantages, self.hypers, copies,
+            fits, self._mean, lambda name, value: self.stack_over_steps(value, self.graph[name].site.scan),
+            self.cost_to_go.deferred, self._change,
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:
         """The value of a site as `program.sample` returns it; 0 in rows of a loop that have stopped."""
         node = site.returned if self.redraw == "all" and site.returned is not None else site.node
         assert node is not None
-        value = self.env[id(node)] if id(node) in self.env else self.walk([node])[0]
+        value = self.env[id(node)] if id(node) in self.env else self.expand([node])[0]
         if site.active is not None:
-            (active,) = self.walk([site.active])
+            (active,) = self.expand([site.active])
             value = ops.where(active, value, ops.cast(ops.zeros_like(value.type), value.type.dtype))
-        return self.outside(value, site.scan)
+        return self.stack_over_steps(value, site.scan)
 
     def _running(self, site: Site) -> Node | None:
         """The share of rows that still run in the loops of a site, in a step; None where all do."""
@@ -555,7 +665,7 @@ class Expansion(GraphExpansion):
 
     def _active(self, site: Site) -> Node | None:
         """Whether a row of the primal still runs in the loops of a site; None where all do."""
-        return None if site.active is None else ops.pick_branch(self.walk([site.active])[0])
+        return None if site.active is None else ops.pick_branch(self.expand([site.active])[0])
 
     def _mean(self, name: str, value: Node) -> Node:
         """The mean of a value of a node's steps, of those in which rows run: in others it is 0."""
@@ -588,7 +698,7 @@ class Expansion(GraphExpansion):
             return [CostTerm(x, terms.names(reach(n).direct), cost, n) for n, x in self.pieces[cost.name]]
         if len(found) == 1:
             return [CostTerm(self.costs[cost.name], terms.names(found[0].reach.direct), cost, cost.step)]
-        values = [self._averaged(cost, self._meant(t.node, self.env[id(t.node)])) for t in found]
+        values = [self._averaged(cost, self._nan_unless_number(t.node, self.env[id(t.node)])) for t in found]
         return [
             CostTerm(value, terms.names(t.reach.direct), cost, t.step) for value, t in zip(values, found, strict=True)
         ]
@@ -602,12 +712,12 @@ class Expansion(GraphExpansion):
 
     def _averaged(self, cost: Cost, value: Node) -> Node:
         """A cost or term of it, its expectation taken over the nodes whose value is their mean."""
-        for averaged in self.averaged:
-            value = averaged.expectation(cost, value)
+        for moment in self.moments:
+            value = moment.expectation(cost, value)
         return value
 
     def _cost(self, cost: Cost) -> Node:
-        value = self._meant(cost.node, self.env[id(cost.node)])
+        value = self._nan_unless_number(cost.node, self.env[id(cost.node)])
         if not cost.marginalize:
             return value
         chain = None if cost.scan is None else self.chain(cost.scan)
@@ -619,8 +729,8 @@ class Expansion(GraphExpansion):
 
     def factors(self, cost: Cost) -> list[Factor]:
         """The terms of the log-density that a cost sums over states of its nodes."""
-        terms = self.seen(cost)
-        return [Factor(self._meant(f, x)) for f, x in zip(terms, self.walk(terms), strict=True)]
+        terms = self.counted_terms(cost)
+        return [Factor(self._nan_unless_number(f, x)) for f, x in zip(terms, self.expand(terms), strict=True)]
 
     def variables(self, cost: Cost) -> list[SummedVariable]:
         """The states that a cost sums over."""
@@ -634,7 +744,10 @@ class Expansion(GraphExpansion):
         if joint <= SPLIT_FROM_STATES or cost.marginalize or cost.bound is not None or cost.scan is not None:
             return [(cost.node, value)]
         terms = cost_terms(cost.node)
-        return [(n, self._averaged(cost, self._meant(n, x))) for n, x in zip(terms, self.walk(terms), strict=True)]
+        return [
+            (n, self._averaged(cost, self._nan_unless_number(n, x)))
+            for n, x in zip(terms, self.expand(terms), strict=True)
+        ]
 
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]
@@ -647,7 +760,7 @@ class Expansion(GraphExpansion):
         keep = {*made.primal.type.axes, *states}  # in some states of other nodes the row has stopped
         copies = [PRIMAL, *(Branch(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
-            [self.cost_to_go.of(rn, downstream, keep, copy) for copy in copies],
+            [self.cost_to_go.costs_after(rn, downstream, keep, copy) for copy in copies],
             self._row_mean(rn.site),
             [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
             lambda x: self.reducer.advantage([x], keep),
@@ -661,6 +774,194 @@ def _sum_over_axes(terms: list[Node], axes: tuple[Axis, ...]) -> Node:
     for term in terms:
         total = ops.add(total, term)
     return total
+
+
+class ForwardAlgorithm:
+    """Sums the nodes `names` of a loop out step by step (Baum & Petrie 1966; Rabiner 1989).
+
+    Reverse mode through the loop is the backward algorithm. `states` and `previous_states` are the axes of the states
+    in a step and in the one before, and `carry_varies` says which carries vary with the latter.
+    """
+
+    def __init__(self, expansion: Expansion, scan: Scan, names: Sequence[str]):
+        self.expansion, self.scan, self.names = expansion, scan, names
+        nodes = [expansion.graph[name] for name in names]
+        laws = [expansion.plan[n.name].law(n.dist) for n in nodes]
+        self.states = [Axis(f"enum:{n.name}", Kind.ENUM, len(law.support_table()), n.rank)
+                       for n, law in zip(nodes, laws, strict=True)]  # fmt: skip
+        self.previous_states = [previous_step_axis(axis) for axis in self.states]
+        self.marginal = expansion.plan[names[0]].within_cost
+        terms = expansion.graph.terms
+        later = terms.carries_reached(scan, sum(terms.bit[name] for name in names))
+        self.carry_varies = [bool(terms.carry_bit(c) & later) for c in scan.carries]
+        self.constant_carries, self.starts = self._find_constant_carries(
+            [np.asarray(law.support_table()) for law in laws]
+        )
+
+    def _find_constant_carries(self, tables: Sequence[np.ndarray]) -> tuple[dict[int, Node], list[int | None]]:
+        """Carries that are a node's state itself, by number, and the state that each node starts from, if any.
+
+        They are constants, so that what a step makes of them (a table of transitions) is computed once for all steps.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        for i, (init, out) in enumerate(zip(self.scan.inits, self.scan.outs, strict=True)):
+            node, start = without_expand(out), constant_value(init)
+            if node.op != "sample" or node.attrs["site"].name not in self.names or start is None:
+                continue
+            j = self.names.index(node.attrs["site"].name)
+            same = [k for k, state in enumerate(tables[j]) if np.all(state == start)]
+            if same and node.type.shape == tables[j].shape[1:]:
+                found[i] = j, same[0]
+        starts: list[int | None] = []
+        for j in range(len(tables)):
+            states = {k for n, k in found.values() if n == j}
+            starts.append(states.pop() if len(states) == 1 else None)
+        constant_carries = {i: ops.distribute(ops.const(tables[j]), self.previous_states[j])
+                for i, (j, _) in found.items() if starts[j] is not None}  # fmt: skip
+        return constant_carries, starts
+
+    def initial_carries(self, inits: Sequence[Node]) -> list[Node]:
+        """What the carries start with, the message last."""
+        found = [ops.expand(x, (*x.type.axes, *self.previous_states)) if varies else x
+                 for x, varies in zip(inits, self.carry_varies, strict=True)]  # fmt: skip
+        message = ops.const(0.0 if self.marginal else 1.0)
+        for axis, state in zip(self.previous_states, self.starts, strict=True):
+            count = axis.size or 1
+            first = np.full(count, 1.0 / count) if state is None else np.eye(count)[state]
+            with np.errstate(divide="ignore"):
+                start = ops.distribute(ops.const(np.log(first) if self.marginal else first), axis)
+            message = ops.add(message, start) if self.marginal else ops.mul(message, start)
+        return [*found, message, ops.const(0.0)] if self.marginal else [*found, message]
+
+    def next_carries(self, outs: Sequence[Node], carries: Sequence[Node]) -> list[Node]:
+        """What the carries become, given those of the step before."""
+        message = carries[len(outs)]
+        if not self.marginal:
+            for axis in self.previous_states:
+                self.expansion.reducer.weights[axis] = ops.const(1.0)
+            self.expansion.reducer.weights[self.previous_states[-1]] = message
+        carried = [self._later(x) if varies else x for x, varies in zip(outs, self.carry_varies, strict=True)]
+        new = self._message(message)
+        if not self.marginal:
+            return [*carried, self._later(new)]
+        axes = sort_axes(a for a in self.states if a in new.type.axes)
+        top = ops.stop(make("amax", new, axes=axes, dims=()), "shift")
+        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        return [*carried, self._later(ops.sub(new, top)), ops.add(carries[-1], top)]
+
+    def _later(self, x: Node) -> Node:
+        """A value of this step's states, as one of the states before the next step.
+
+        Given this step's states it is the same for all states before, of which one is taken.
+        """
+        for axis in [a for a in self.previous_states if a in x.type.axes]:
+            rest = tuple((0, n, 1) for n in x.type.shape)
+            x = ops.reshape(ops.window(ops.collect(x, axis), ((0, 1, 1), *rest)), x.type.shape)
+        for now, then in zip(self.states, self.previous_states, strict=True):
+            x = ops.distribute(ops.collect(ops.expand(x, (*x.type.axes, now)), now), then)
+        return x
+
+    def _message(self, message: Node) -> Node:
+        expansion, weight = self.expansion, ops.const(1.0)
+        expansion.expand([expansion.graph[name].node for name in self.names])  # also those that no carry reads
+        if not self.marginal:
+            values = [message, *(expansion.reducer.weights[axis] for axis in self.states)]
+            values = expansion.reducer.align_states(values)
+            for value in values:
+                weight = ops.mul(weight, value)
+            return ops.sum_axes(weight, self.previous_states)
+        moved, seen = ops.const(0.0), ops.const(0.0)
+        for states in (expansion.marginal[name] for name in self.names):
+            if states.log_prob is not None:
+                moved = ops.add(moved, states.log_prob)
+            else:
+                weight = ops.mul(weight, states.weight)
+        for cost in expansion.graph.trace.costs.values():
+            if cost.scan is self.scan and cost.marginalize and cost.step is not None:
+                for term in expansion.expand(expansion.counted_terms(cost)):
+                    seen = ops.add(seen, term)
+        seen = ops.add(seen, expansion.tilted(self))
+        self.table = Factor(ops.add(ops.add(message, moved), seen), weight if weight.type.axes else None)
+        if not weight.type.axes and not any(axis in seen.type.axes for axis in self.previous_states):
+            return self._product(message, moved, seen)
+        log_density = ops.add(ops.add(message, moved), seen)
+        weight, log_density = expansion.reducer.align_states([weight, log_density])
+        missing = [axis for axis in (*self.states, *self.previous_states) if axis not in log_density.type.axes]
+        weight, log_density = (ops.expand(x, (*x.type.axes, *missing)) for x in (weight, log_density))
+        return log_weighted_sum(weight, log_density, self.previous_states)
+
+    def _product(self, message: Node, moved: Node, seen: Node) -> Node:
+        """The message where all moves are possible, and what is seen depends on this step's states alone.
+
+        It is a product with the probabilities of moves, which steps may share. The state before that is the most
+        probable reaches all states, so that those whose probability underflows beside it are of no account.
+        """
+        top = ops.stop(make("amax", message, axes=tuple(self.previous_states), dims=()), "shift")
+        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        reached = ops.sum_axes(ops.mul(ops.exp(ops.sub(message, top)), ops.exp(moved)), self.previous_states)
+        none = ops.equal(ops.stop(reached), 0.0)
+        logarithm = ops.where(none, -math.inf, ops.log(ops.where(none, 1.0, reached)))
+        return ops.add(ops.add(logarithm, top), seen)
+
+    def expectation(self, traced: Node, value: Node) -> Node:
+        """The expectation of a value over the states of this step and of the one before.
+
+        What depends on them through `stop_gradient` alone does not move with their probabilities.
+        """
+        if self.marginal:
+            return value
+        terms = self.expansion.graph.terms
+        moved = (terms.carry_bit(c) for c, varies in zip(self.scan.carries, self.carry_varies, strict=True) if varies)
+        bits = sum(terms.bit[name] for name in self.names) + sum(moved)
+        kept = [a for a in value.type.axes if a not in self.states and a not in self.previous_states]
+        return self.expansion.reducer.expect_over_states(value, kept, stopped=not terms.reach(traced).direct & bits)
+
+    def total(self, recurrence: Recurrence) -> Node:
+        """Minus the logarithm of the probability of all that was observed."""
+        count = len(self.scan.carries)
+        last, taken = recurrence.final(count), recurrence.final(count + 1)
+        return ops.neg(ops.add(taken, log_weighted_sum(ops.const(1.0), last, self.previous_states)))
+
+
+@dataclass(eq=False)
+class ExpandedProgram:
+    """The expanded program.
+
+    `values` maps names of sites to nodes (those in loops over time only where they are sampled); `surrogate` has the
+    estimate as its gradient with respect to the nodes in `wrt`; `own_parameters` holds the primal parameters of each
+    random node, for the auxiliary pass. `mean_over_steps` takes a value of a step of the loop that a node stands in to
+    its mean over the steps, `all_steps` to those of all steps; `change_where_running` says how such a value changes, 0
+    in steps in which no row runs, or None where rows run in all. `deferred` maps leaves to what they stand for: in the
+    surrogate, costs after a step are leaves, so that its loops do not read one another.
+    """
+
+    values: dict[str, Node]
+    costs: dict[str, Node]
+    loss: Node
+    surrogate: Node
+    wrt: dict[str, Node]
+    aux: dict[str, ExpandedAuxiliary]
+    own_parameters: dict[str, tuple[Node, ...]]
+    advantages: dict[str, Advantages]
+    hypers: dict[str, float]
+    copies: dict[str, int] = field(default_factory=dict)
+    fits: dict[str, Node] = field(default_factory=dict)
+    mean_over_steps: Callable[[str, Node], Node] = lambda owner, value: value
+    all_steps: Callable[[str, Node], Node] = lambda owner, value: value
+    deferred: dict[Node, Node] = field(default_factory=dict)
+    change_where_running: Callable[[str, Node, Node], Node | None] = lambda owner, new, old: None
+
+
+class CostTerm(NamedTuple):
+    """A term of a cost in the expansion, and the random nodes whose downstream costs it belongs to.
+
+    `step` is the traced term that `value` expands, as seen inside one scan step.
+    """
+
+    value: Node
+    above: frozenset[str]
+    cost: Cost
+    step: Node | None
 
 
 @dataclass(eq=False)

@@ -184,18 +184,20 @@ NodeEdge = tuple[RandomNode, BoundaryValue]
 
 def unsampled_penalty(expansion: Expansion) -> Node | None:
     """0, but NaN where draws do not show what a derivative consists of; None where that cannot be."""
-    if "blind" not in expansion.known:
-        expansion.known["blind"] = _compute_unsampled_penalty(expansion)
-    return expansion.known["blind"]
+    if "unsampled" not in expansion.penalties:
+        expansion.penalties["unsampled"] = _compute_unsampled_penalty(expansion)
+    return expansion.penalties["unsampled"]
 
 
 def _compute_unsampled_penalty(expansion: Expansion) -> Node | None:
     total: Node | None = None
-    if expansion.edges:
-        total = ops.where(ops.less(0.0, edge_sensitivity(expansion, list(expansion.edges.values()))), np.nan, 0.0)
-    for rn, spread in expansion.crossings.values():
+    if expansion.unsampled_edges:
+        total = ops.where(
+            ops.less(0.0, edge_sensitivity(expansion, list(expansion.unsampled_edges.values()))), np.nan, 0.0
+        )
+    for rn, spread in expansion.mixture_paths.values():
         term = ops.where(samples_cross_components(expansion, spread), 0.0, np.nan)
-        term = ops.reduce_sum(expansion.outside(term, rn.site.scan))
+        term = ops.reduce_sum(expansion.stack_over_steps(term, rn.site.scan))
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS])
         total = term if total is None else ops.add(total, term)
     return total
@@ -210,7 +212,7 @@ def with_unsampled_penalty(surrogate: Node, expansion: Expansion) -> Node:
 def gradients_with_unsampled_penalty(
     surrogate: Node, expansion: Expansion, leaves: Sequence[Node]
 ) -> list[Node | None]:
-    """The gradients of `sighted(surrogate)`.
+    """The gradients of `with_unsampled_penalty(surrogate, expansion)`.
 
     The penalty, a sum over all rows, multiplies the gradients and not what they are made of: rows need not be gone
     through again once it is known. Gradients of tables stay sums of scattered rows.
@@ -236,8 +238,8 @@ def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
     for rn, edge in edges:
         there = expansion.reducer.mask_unreached(edge.there, False)
         weighed = ops.mul(edge.value, ops.stop(ops.where(there, _random_weights(expansion, rn, edge.value), 0.0)))
-        seeds.append(expansion.outside(weighed, rn.site.scan))
-    total = ops.expand(ops.const(0.0), expansion.everywhere)
+        seeds.append(expansion.stack_over_steps(weighed, rn.site.scan))
+    total = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for slope in vjp([(x, ops.const(1.0)) for x in merge_loops(seeds)], [*expansion.wrt.values()]):
         if slope is not None:
             total = ops.add(total, ops.reduce_sum(ops.absolute(slope)))
@@ -247,7 +249,7 @@ def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
 def _random_weights(expansion: Expansion, rn: RandomNode, value: Node) -> Node:
     """Numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
     axes, shape = value.type.axes, value.type.shape
-    times = expansion.walk(rn.site.times)
+    times = expansion.expand(rn.site.times)
     weights = ops.noise(
         base_name(rn.name), WEIGHT_NOISE_PURPOSE, [a for a in axes if a.kind is not Kind.ENUM], shape, times
     )
@@ -352,7 +354,7 @@ def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequenc
     for guard in guards:
         if guard.whole and expansion.mode == "gradient" and reads_relaxable_samples(guard.node):
             continue
-        (term,) = expansion.walk([guard.node])
+        (term,) = expansion.expand([guard.node])
         term = expansion.reducer.mask_unreached(term, 0.0)
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS and a not in keep])
         total = term if total is None else ops.add(total, term)

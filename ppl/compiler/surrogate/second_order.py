@@ -42,7 +42,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
     again = second_order_plan(graph, plan)
     expansion = Expansion(graph, again, "gradient", repeats)
     expanded = expansion.run()
-    surrogate = ops.expand(ops.const(0.0), expansion.everywhere)
+    surrogate = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for part in expansion.parts:
         box = _magic_box(expansion, graph, again, part)
         value = part.value if box is None else ops.mul(part.value, box)
@@ -50,7 +50,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
         surrogate = ops.add(surrogate, total)
     surrogate, wrt = with_unsampled_penalty(surrogate, expansion), list(expanded.wrt.values())
     check_twice_differentiable(surrogate, wrt, graph.ranges.mapped(expansion.env))
-    inner = ops.expand(ops.const(0.0), expansion.everywhere)
+    inner = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for (name, leaf), g in zip(expanded.wrt.items(), vjp([(surrogate, ops.const(1.0))], wrt), strict=True):
         if g is not None:
             v = ops.expand(make("param", name=HVP_VECTOR + name, shape=leaf.type.shape), leaf.type.axes)
@@ -109,7 +109,7 @@ def _magic_box(
     for rn in graph.nodes.values():
         if plan[rn.name].second != "score" or rn.name not in part.above:
             continue
-        dist = rn.dist.with_params(expansion.own[rn.name])
+        dist = rn.dist.with_params(expansion.own_parameters[rn.name])
         dist.event_mask = None
         log_prob = dist.node_log_prob(ops.stop(expansion.branches[rn.name].primal))
         log_prob = ops.sum_axes(log_prob, [a for a in log_prob.type.axes if a.kind is Kind.PLATE and a not in rows])

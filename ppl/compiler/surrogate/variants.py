@@ -96,7 +96,7 @@ def build_gradient(
     variant.aux_slots = auxiliary_layout(expanded)
     require_distinct_names(graph, set(variant.aux_slots))
     variant.aux_slots |= {n: AuxiliarySlot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
-    own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
+    own = {} if repeats else {v.owner: expanded.own_parameters[v.owner] for v in expanded.aux.values()}
     own = {name: nodes for name, nodes in own.items() if graph[name].site.scan is None}
     surrogate, *flat = merge_loops([expanded.surrogate, *(n for nodes in own.values() for n in nodes)])
     queue = iter(gradients_with_unsampled_penalty(surrogate, expansion, [*expanded.wrt.values(), *flat]))
