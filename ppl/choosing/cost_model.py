@@ -95,6 +95,7 @@ def _operation_kind(node: Node) -> str:
 
 
 def _iterations(op: Op) -> Poly:
+    """How often an op of a loop runs."""
     size = Poly.of(1)
     for dim in op.domain:
         size = size * dim.size
@@ -128,16 +129,9 @@ def _cluster_values(cluster: Cluster) -> Iterator[tuple[Poly, bool]]:
     for op in cluster.ops:
         for access in op.reads:
             if access.value not in made and access.value.buffer is not None:
-                read[access.value] = _loop_iterations(op) if access.gather else access.value.extent()
+                read[access.value] = _iterations(op) if access.gather else access.value.extent()
     for value, size in read.items():
         yield size, value.dtype != "int"
     for value in made:
         if value.buffer is not None and value not in cluster.scratch:
             yield value.extent() * (2 if value.accumulates else 1), value.dtype != "int"
-
-
-def _loop_iterations(op: Op) -> Poly:
-    size = Poly.of(1)
-    for dim in op.domain:
-        size = size * dim.size
-    return size

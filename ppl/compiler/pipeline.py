@@ -54,7 +54,7 @@ from ppl.compiler.schedule.slabs import SLABS, estimate_operations
 from ppl.compiler.schedule.stages import Opaque, Stage, all_steps, show_schedule
 from ppl.compiler.surrogate import variants
 from ppl.compiler.surrogate.guards import check_constants, find_guards
-from ppl.compiler.surrogate.posterior import draw_builder, posterior_graph
+from ppl.compiler.surrogate.posterior import draw_builder
 from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import (
     TraceModel,
@@ -125,6 +125,12 @@ class PlannedModel:
     def working_plan(self) -> dict[str, Estimator]:
         """The estimators of the nodes of `working`."""
         return expand_plan_to_steps(self.working, self.plan.estimators)
+
+    @property
+    def posterior_graph(self) -> StochasticGraph:
+        """The graph that posteriors are drawn from: loops are written out only where summed-out nodes need that."""
+        summed = any(estimator.within_cost for estimator in self.working_plan.values())
+        return self.working if summed else self.graph
 
     @cached_property
     def flat(self) -> StochasticGraph:
@@ -206,7 +212,7 @@ def build_variant(
     """
     graph, plan, draws = planned.working, planned.working_plan, draw_builder(key)
     if draws is not None:
-        return variants.build_sample(posterior_graph(planned), sites, draws, plan)
+        return variants.build_sample(planned.posterior_graph, sites, draws, plan)
     if key.startswith(VIOLATIONS_PREFIX):
         return variants.build_violations(graph, plan, key.removeprefix(VIOLATIONS_PREFIX), particles)
     builders: dict[str, Callable[[], ProgramVariant]] = {

@@ -14,7 +14,7 @@ import numpy as np
 from ppl.arguments import shown
 from ppl.compiler.surrogate.elimination import StateQuery
 from ppl.compiler.surrogate.guards import OUT_OF_RANGE
-from ppl.compiler.surrogate.posterior import posterior_graph, why_not_drawable
+from ppl.compiler.surrogate.posterior import why_not_drawable
 from ppl.distributions.base import Distribution
 from ppl.errors import DataError, ModelError, NonFiniteError
 from ppl.graph.stochastic import StochasticGraph
@@ -154,7 +154,7 @@ def require_exact_probabilities(compiled: Compiled, queries: Sequence[StateQuery
 
 def exact_probabilities(bound: BoundCall, queries: Sequence[StateQuery], keep: bool) -> dict[Any, np.ndarray]:
     """Probabilities of summed-out latents, with axes (*plates, *times, *units, states)."""
-    graph = posterior_graph(bound.compiled)
+    graph = bound.compiled.posterior_graph
     asked = {query: query_each_step(graph.trace, query) for query in queries}
     flat = tuple(q for group in asked.values() for q in group)
     _require_joint(graph, flat)

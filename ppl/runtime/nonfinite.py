@@ -20,14 +20,11 @@ from ppl.arguments import choice, fits_memory
 from ppl.compiler.lower.request import Result
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.guards import (
-    condition_or_masked,
+    conditions,
     edge_sensitivity,
-    formula_conditions,
-    index_conditions,
+    guard_applies,
     objective_nodes,
-    parameter_conditions,
     random_ancestors,
-    reader_counts,
     reads_relaxable_samples,
     samples_cross_components,
     site_values,
@@ -45,7 +42,7 @@ from ppl.ir.reference.interpret import evaluate, evaluate_intermediates, run_ite
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.loops import Scan, base_name, innermost_scan, scan_of, stack_over_loops, step_text, steps_in_words
-from ppl.lang.trace import FormulaUse, Site, SiteKind, SymbolicIndex
+from ppl.lang.trace import Site, SiteKind
 from ppl.lazy import optimizers
 from ppl.runtime.binding import BoundData
 from ppl.runtime.call import BoundCall
@@ -85,24 +82,15 @@ def find_violation(
     expansion = Expansion(graph, plan, mode)  # type: ignore[arg-type]
     expansion.run()
     above = random_ancestors(objective_nodes(trace) if mode != "sample" else site_values(trace, sites))
-    listed = [
-        (site, condition)
-        for site, condition in parameter_conditions(trace)
-        if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
-    ]
     asked = sites if mode == "sample" else None
-    readers: list[tuple[SymbolicIndex | FormulaUse, Site, Condition]] = [
-        *formula_conditions(trace),
-        *index_conditions(trace),
-    ]
-    listed += [(site, c) for reader, site, c in readers if reader_counts(reader, asked)]
-    pairs = [(c.value, condition_or_masked(site, c)) for site, c in listed]
+    listed = [c for c in conditions(trace) if guard_applies(c, above, asked)]
+    pairs = [(c.condition.value, c.good) for c in listed]
     scans = [innermost_scan(map(scan_of, pair)) for pair in pairs]
     outputs = [stack_over_loops(n, scan) for pair, scan in zip(pairs, scans, strict=True) for n in pair]
     walked = [ops.pick_branch(n) for n in expansion.expand(simplify(outputs))]
     walked[1::2] = [expansion.reducer.mask_unreached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)
-    for i, (site, condition) in enumerate(listed):
+    for i, (site, condition, _) in enumerate(listed):
         soft = mode == "gradient" and condition.whole and reads_relaxable_samples(condition.value)
         value, good = walked[2 * i : 2 * i + 2]
         if not soft and not values[2 * i + 1].all():

@@ -361,7 +361,7 @@ def _choose_named(rn: RandomNode, estimator: Estimator, particles: int, used: _E
     complaint = (
         support.reason
         if not support.ok
-        else estimator.validate(particles) or feasibility.why_not_in_loop(estimator, rn, used)
+        else estimator.validate(particles) or feasibility.why_not_in_loop(estimator, rn, used.max_copies)
     )
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
@@ -431,7 +431,7 @@ def _why_inadmissible(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.total_with(rn, estimator)
-    unrolled = feasibility.why_not_in_loop(estimator, rn, used)
+    unrolled = feasibility.why_not_in_loop(estimator, rn, used.max_copies)
     if unrolled:
         return unrolled
     if (estimator.side_count_over_loop(rn) or estimator.enters == "summed") and spent > max_copies:

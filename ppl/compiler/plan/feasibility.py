@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.base import Estimator
@@ -27,12 +26,6 @@ from ppl.lang.trace import Cost
 from ppl.tuning import UNROLLED_STEPS
 
 
-class CopyBudget(Protocol):
-    """Copies that may be spent."""
-
-    max_copies: float
-
-
 def needs_unrolling(estimator: Estimator, rn: RandomNode, summed: Collection[str] = ()) -> bool:
     """Whether the loops of a program are unrolled for the sake of a node's estimator; those of `summed` sum theirs."""
     if rn.site.scan is not None:
@@ -41,18 +34,18 @@ def needs_unrolling(estimator: Estimator, rn: RandomNode, summed: Collection[str
     return not estimator.before_loops and rn.enters_loops and rn.needs_gradient
 
 
-def why_not_in_loop(estimator: Estimator, rn: RandomNode, used: CopyBudget) -> str | None:
-    """Why an estimator has no place in a loop over time, or None."""
+def why_not_in_loop(estimator: Estimator, rn: RandomNode, max_copies: float) -> str | None:
+    """Say why an estimator has no place in a loop over time, or None."""
     if not needs_unrolling(estimator, rn):
         return None
-    steps, most = rn.graph.total_steps, used.max_copies
+    steps = rn.graph.total_steps
     if rn.site.scan is not None and estimator.enters == "summed":
         if steps > UNROLLED_STEPS:
             return f"{why_not_chain(rn, ())}, and its {steps} steps, more than {UNROLLED_STEPS}, are not written out"
-    elif rn.site.scan is not None and 1 + estimator.side_count_over_loop(rn) > most:
+    elif rn.site.scan is not None and 1 + estimator.side_count_over_loop(rn) > max_copies:
         return (
             f"in a loop of {rn.steps} steps it takes {estimator.side_count_over_loop(rn)} branches, over "
-            f"max_copies={most:g}; "
+            f"max_copies={max_copies:g}; "
             "ScoreFunction takes none, nor do paths and relaxations"
         )
     if steps > UNROLLED_STEPS:

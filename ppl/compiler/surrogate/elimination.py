@@ -46,6 +46,11 @@ class EnumeratedStates:
     weight: Node
     log_prob: Node | None
 
+    @property
+    def finite_weight(self) -> Node:
+        """The probabilities, but 0 where they are no numbers."""
+        return ops.where(ops.less(ops.absolute(self.weight), np.inf), self.weight, 0.0)
+
 
 def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
     """The joint values of `law`, that of node `rn` or of its choice, in all rows that a downstream value mixes."""
@@ -87,13 +92,11 @@ def negative_log_marginal(log_density: Node, summed: Sequence[EnumeratedStates],
         if states.log_prob is not None:
             log_density = ops.add(log_density, states.log_prob)
         else:
-            known = ops.less(ops.absolute(states.weight), np.inf)
-            weight = ops.mul(weight, ops.where(known, states.weight, 0.0))
+            weight = ops.mul(weight, states.finite_weight)
     if weight.type.axes:
         weight, log_density = reducer.align_states([weight, log_density])
         return ops.neg(log_weighted_sum(weight, log_density, axes))
-    top = ops.stop(make("amax", log_density, axes=axes, dims=()), "shift")
-    top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
+    top = finite_maximum(log_density, axes)
     return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(log_density, top)), axes)), top))
 
 
@@ -168,10 +171,7 @@ class SummedVariable:
     def factor(self) -> Factor:
         """Its law."""
         states = self.states
-        if states.log_prob is not None:
-            return Factor(states.log_prob)
-        known = ops.less(ops.absolute(states.weight), np.inf)
-        return Factor(ops.const(0.0), ops.where(known, states.weight, 0.0))
+        return Factor(ops.const(0.0), states.finite_weight) if states.log_prob is None else Factor(states.log_prob)
 
 
 class EliminationStep(NamedTuple):
@@ -236,13 +236,13 @@ class VariableElimination:
     def _total(self, table: Factor, axis: Axis) -> Factor:
         log, weight = table
         if weight is None:
-            top = _finite_or_zero(_stopped_maximum(ops.expand(log, (axis,)), axis))
+            top = finite_maximum(ops.expand(log, (axis,)), (axis,))
             return Factor(ops.add(log_of_weight(ops.sum_axes(ops.exp(ops.sub(log, top)), (axis,))), top))
         weight, log = ops.broadcast(ops.expand(weight, (axis,)), log)
         live = ops.less(0.0, frozen(weight))
         known = ops.where(ops.less(frozen(log), np.inf), frozen(log), -np.inf)
-        top, any_ = _stopped_maximum(ops.where(live, frozen(log), -np.inf), axis), _stopped_maximum(known, axis)
-        top = ops.where(ops.less(ops.absolute(top), np.inf), top, _finite_or_zero(any_))
+        top = _stopped_maximum(ops.where(live, frozen(log), -np.inf), (axis,))
+        top = ops.where(ops.less(ops.absolute(top), np.inf), top, finite_maximum(known, (axis,)))
         ratio = ops.where(
             live,
             ops.exp(ops.sub(ops.where(live, log, 0.0), top)),
@@ -251,9 +251,11 @@ class VariableElimination:
         return rescale_weight(top, ops.sum_axes(ops.mul(weight, ratio), (axis,)))
 
 
-def _stopped_maximum(log: Node, axis: Axis) -> Node:
-    return ops.stop(make("amax", log, axes=(axis,), dims=()), "shift")
+def _stopped_maximum(log: Node, axes: tuple[Axis, ...]) -> Node:
+    return ops.stop(make("amax", log, axes=axes, dims=()), "shift")
 
 
-def _finite_or_zero(x: Node) -> Node:
-    return ops.where(ops.less(ops.absolute(x), np.inf), x, 0.0)
+def finite_maximum(log: Node, axes: tuple[Axis, ...]) -> Node:
+    """Return the maximum over `axes`, by which exponents are shifted: stopped, and 0 where it is not finite."""
+    top = _stopped_maximum(log, axes)
+    return ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)

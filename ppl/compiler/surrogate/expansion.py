@@ -23,6 +23,7 @@ from ppl.compiler.surrogate.elimination import (
     StateQuery,
     SummedVariable,
     enumerate_states,
+    finite_maximum,
     log_sum_product,
     negative_log_marginal,
     parameter_is_number,
@@ -94,20 +95,13 @@ class CostToGo:
         beyond = [p for p in parts if scan.chain[0] not in _enclosing_scans(p)]
         if beyond:
             found.append(self._leaf(self._rest(rn, beyond, keep, copy)))
-        total = ops.const(0.0)
-        for part in found:
-            total = ops.add(total, part)
-        return ops.stop(total)
+        return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
 
     def _rest(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
         """The sum of whole costs; over all rows of a plate whose rows a cost couples, since every row reads all."""
-        total: Node | None = None
-        for part in parts:
-            kept = set(keep) - set(rn.coupled_for(part.cost))
-            value = self.expansion.reducer.advantage([part.value], kept, copy)
-            total = value if total is None else ops.add(total, value)
-        assert total is not None
-        return ops.stop(total)
+        kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
+        values = [self.expansion.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
+        return ops.stop(functools.reduce(ops.add, values))
 
     def _in_loop(
         self,
@@ -137,10 +131,10 @@ class CostToGo:
             if reach & later:
                 kept = _without_coupled_plates(rn, keep, [traced, *level.outs], bit | later)
                 then.append(expansion.reducer.advantage(value, kept, copy))
-        found = [_sum_nodes(now)] if now else []
+        found = [functools.reduce(ops.add, now)] if now else []
         if then:
             recurrence = expansion.recurrence(level)
-            stack = sum_over_later_steps(recurrence, recurrence.stacked(_sum_nodes(then)))
+            stack = sum_over_later_steps(recurrence, recurrence.stacked(functools.reduce(ops.add, then)))
             found.append(recurrence.slice(self._leaf(stack) if level.outer is None else stack))
         return found
 
@@ -172,13 +166,6 @@ def _term_in_step(part: CostTerm, level: Scan) -> Node:
         node, scan = ops.reduce_sum(scan.as_stacked(node), 0), scan.outer
     assert node is not None
     return node
-
-
-def _sum_nodes(nodes: Sequence[Node]) -> Node:
-    total = nodes[0]
-    for node in nodes[1:]:
-        total = ops.add(total, node)
-    return total
 
 
 ExpansionMode = Literal["gradient", "value", "sample"]
@@ -770,10 +757,7 @@ class Expansion:
 
 
 def _sum_over_axes(terms: list[Node], axes: tuple[Axis, ...]) -> Node:
-    total = ops.expand(ops.const(0.0), axes)
-    for term in terms:
-        total = ops.add(total, term)
-    return total
+    return functools.reduce(ops.add, terms, ops.expand(ops.const(0.0), axes))
 
 
 class ForwardAlgorithm:
@@ -844,9 +828,7 @@ class ForwardAlgorithm:
         new = self._message(message)
         if not self.marginal:
             return [*carried, self._later(new)]
-        axes = sort_axes(a for a in self.states if a in new.type.axes)
-        top = ops.stop(make("amax", new, axes=axes, dims=()), "shift")
-        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        top = finite_maximum(new, sort_axes(a for a in self.states if a in new.type.axes))
         return [*carried, self._later(ops.sub(new, top)), ops.add(carries[-1], top)]
 
     def _later(self, x: Node) -> Node:
@@ -896,8 +878,7 @@ class ForwardAlgorithm:
         It is a product with the probabilities of moves, which steps may share. The state before that is the most
         probable reaches all states, so that those whose probability underflows beside it are of no account.
         """
-        top = ops.stop(make("amax", message, axes=tuple(self.previous_states), dims=()), "shift")
-        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        top = finite_maximum(message, tuple(self.previous_states))
         reached = ops.sum_axes(ops.mul(ops.exp(ops.sub(message, top)), ops.exp(moved)), self.previous_states)
         none = ops.equal(ops.stop(reached), 0.0)
         logarithm = ops.where(none, -math.inf, ops.log(ops.where(none, 1.0, reached)))

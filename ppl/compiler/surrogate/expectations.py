@@ -4,6 +4,7 @@ The expansion asks for these sums and means when it assembles losses, advantages
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -121,10 +122,7 @@ class CostReducer:
     def advantage(self, costs: Iterable[Node], keep: Collection[Axis], copy: object = PRIMAL) -> Node:
         """Rule 1: the primal downstream costs in one branch, reduced to the axes `keep`."""
         parts = [self.plates(ops.pick_branch(self.expect_over_states(c, keep), copy), keep) for c in costs]
-        total = parts[0]
-        for part in parts[1:]:
-            total = ops.add(total, part)
-        return ops.stop(total)
+        return ops.stop(functools.reduce(ops.add, parts))
 
     def mean_over_rows(self, x: Node) -> Node:
         """Average over everything but repeats, as a scalar."""

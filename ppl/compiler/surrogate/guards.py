@@ -9,6 +9,7 @@ that failed."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,16 +49,16 @@ def index_conditions(trace: Trace) -> Iterator[tuple[SymbolicIndex, Site, Condit
 
 
 def mark_readers(
-    trace: Trace, readers: Sequence[SymbolicIndex | FormulaUse], costs: Iterable[Node], closed: Set[int] = frozenset()
+    trace: Trace, listed: Sequence[TracedCondition], costs: Iterable[Node], closed: Set[int] = frozenset()
 ) -> None:
-    """Note of every reader whether `costs`, and which sites, are computed with what it reads.
+    """Note of the reader of every condition whether `costs`, and which sites, are computed with what it reads.
 
     What they are computed with through a branch of a `where` in `closed` alone does not count.
     """
-    if readers:
+    if listed:
         used = _ancestor_ids(costs, closed)
         sites = {name: _ancestor_ids([s.node, s.redrawn], closed) for name, s in trace.sites.items()}
-        for reader in readers:
+        for reader in (c.reader for c in listed if c.reader is not None):
             reader.costs = id(reader.read) in used
             reader.sites = frozenset(name for name, above in sites.items() if id(reader.read) in above)
 
@@ -74,16 +75,11 @@ def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
     return found
 
 
-def guard_applies(guard: RangeGuard, above: set[str], sites: Sequence[str] | None = None) -> bool:
+def guard_applies(guard: RangeGuard | TracedCondition, above: set[str], sites: Sequence[str] | None = None) -> bool:
     """Whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come from."""
     if guard.reader is not None:
-        return reader_counts(guard.reader, sites)
+        return guard.reader.costs if sites is None else not guard.reader.sites.isdisjoint(sites)
     return guard.name in above if guard.drawn else sites is None
-
-
-def reader_counts(reader: SymbolicIndex | FormulaUse, sites: Sequence[str] | None) -> bool:
-    """Whether the loss, or one of `sites`, is computed with what an index or a formula reads."""
-    return reader.costs if sites is None else not reader.sites.isdisjoint(sites)
 
 
 def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Condition]]:
@@ -111,18 +107,6 @@ def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[i
     return False
 
 
-def formula_guards(trace: Trace, costs: Sequence[Node]) -> list[RangeGuard]:
-    """The guards of the formulas that `costs` or sites are computed with."""
-    listed = list(formula_conditions(trace))
-    if listed:
-        mark_readers(trace, [use for use, _, _ in listed], costs, explicit_selections(trace))
-    counted = [(use, site, c) for use, site, c in listed if use.costs or use.sites]
-    return [
-        RangeGuard(site.name, sum_over_all_steps(guard_term(condition_or_masked(site, c))), False, c.whole, use)
-        for use, site, c in counted
-    ]
-
-
 def explicit_selections(trace: Trace) -> set[int]:
     """The `where` that the model wrote, and those of masks: what stands in their branches need not count."""
     sites = [*trace.sites.values(), *trace.scored.values()]
@@ -145,17 +129,6 @@ def _mask_conjuncts(x: Node) -> list[Node]:
     while x.op in ("cast", "expand", "reshape"):
         x = x.args[0]
     return [part for arg in x.args for part in _mask_conjuncts(arg)] if x.op == "and" else [x]
-
-
-def sum_over_all_steps(term: Node) -> Node:
-    """A guard of a step of a loop over time, summed over the steps."""
-    return sum_over_loops(term, scan_of(term))
-
-
-def guard_term(good: Node) -> Node:
-    """0 where all truth values hold, else NaN."""
-    term = ops.where(good, 0.0, np.nan)
-    return ops.reduce_sum(term) if term.type.shape else term
 
 
 def condition_or_masked(site: Site, condition: Condition) -> Node:
@@ -266,46 +239,64 @@ OUT_OF_RANGE = "parameters out of range"
 
 def find_guards(trace: Trace) -> list[RangeGuard]:
     """The conditions that must be computed: not proved, not checked when data are bound, and of a node that counts."""
-    used = {id(n) for n in topological(objective_nodes(trace))}
-    found = []
-    for site, condition in parameter_conditions(trace):
-        if condition.proved or condition.shows or parameter_argument(site, condition) is not None:
-            continue
-        if site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used:
-            term = sum_over_all_steps(guard_term(condition_or_masked(site, condition)))
-            found.append(RangeGuard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
-    listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]
-    mark_readers(trace, [index for index, _ in listed], objective_nodes(trace))
-    found += [
-        RangeGuard(INDEX_SITE, sum_over_all_steps(guard_term(c.good)), False, False, i)
-        for i, c in listed
-        if i.costs or i.sites
-    ]
-    return found + formula_guards(trace, objective_nodes(trace))
+    objective = objective_nodes(trace)
+    used = {id(n) for n in topological(objective)}
+    listed = [c for c in conditions(trace) if not c.condition.proved]
+    indices = [c for c in listed if isinstance(c.reader, SymbolicIndex)]
+    formulas = [c for c in listed if isinstance(c.reader, FormulaUse)]
+    mark_readers(trace, indices, objective)
+    mark_readers(trace, formulas, objective, explicit_selections(trace) if formulas else frozenset())
+    found = [c.guard() for c in listed if c.reader is None and _is_guarded(c.site, c.condition, used)]
+    return found + [c.guard() for c in (*indices, *formulas) if c.reader and (c.reader.costs or c.reader.sites)]
+
+
+def _is_guarded(site: Site, condition: Condition, used: Set[int]) -> bool:
+    """Whether an unproved condition of a node has to be computed; objectives are computed from the nodes `used`."""
+    if condition.shows or parameter_argument(site, condition) is not None:
+        return False
+    return site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used
 
 
 def loss_conditions(trace: Trace) -> list[RangeGuard]:
     """All conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
     above = random_ancestors(objective_nodes(trace))
-    found = [
-        RangeGuard(
-            site.name, sum_over_all_steps(guard_term(condition_or_masked(site, condition))), False, condition.whole
-        )
-        for site, condition in parameter_conditions(trace)
-        if site.kind is not SiteKind.RANDOM or site.name in above
-    ]
+    return [c.guard() for c in conditions(trace) if guard_applies(c, above)]
+
+
+class TracedCondition(NamedTuple):
+    """A condition of a trace and its site, which stands for the line of `reader` where an index or a formula has it."""
+
+    site: Site
+    condition: Condition
+    reader: SymbolicIndex | FormulaUse | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the site."""
+        return self.site.name
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the site is that of a random node."""
+        return self.site.kind is SiteKind.RANDOM
+
+    @property
+    def good(self) -> Node:
+        """Truth values: the condition, or the unit does not count."""
+        return condition_or_masked(self.site, self.condition)
+
+    def guard(self) -> RangeGuard:
+        """Return the guard: 0 where all truth values hold, else NaN, summed over the steps of loops over time."""
+        term = ops.where(self.good, 0.0, np.nan)
+        term = ops.reduce_sum(term) if term.type.shape else term
+        return RangeGuard(self.name, sum_over_loops(term, scan_of(term)), self.drawn, self.condition.whole, self.reader)
+
+
+def conditions(trace: Trace) -> Iterator[TracedCondition]:
+    """Yield the conditions of all nodes, then those of formulas that are not proved, then those of indices."""
+    yield from (TracedCondition(site, condition) for site, condition in parameter_conditions(trace))
     for listed in (formula_conditions(trace), index_conditions(trace)):
-        for reader, site, condition in listed:
-            if reader_counts(reader, None):
-                found.append(
-                    RangeGuard(
-                        site.name,
-                        sum_over_all_steps(guard_term(condition_or_masked(site, condition))),
-                        False,
-                        condition.whole,
-                    )
-                )
-    return found
+        yield from (TracedCondition(site, condition, reader) for reader, site, condition in listed)
 
 
 def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
@@ -378,9 +369,9 @@ def site_values(trace: Trace, sites: Sequence[str]) -> list[Node]:
 
 def check_constants(trace: Trace, dtype: np.dtype) -> None:
     """Raise a ParameterError for the first condition that constants fail in `dtype`; after `find_guards`."""
-    for site, condition in _conditions_that_count(trace):
-        good = condition_or_masked(site, condition)
-        if condition.proved or good.type.axes or not _is_constant(good):
+    for each in conditions(trace):
+        site, condition, good = each.site, each.condition, each.good
+        if condition.proved or good.type.axes or not (_counts_at_once(each) and _is_constant(good)):
             continue
         with np.errstate(all="ignore"):
             truth, value = evaluate([good, condition.value], Env(dtype=dtype.type))
@@ -393,14 +384,11 @@ def check_constants(trace: Trace, dtype: np.dtype) -> None:
             raise ParameterError(f"{text}\n  at {site.where}", site.name, condition.name)
 
 
-def _conditions_that_count(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    for site, condition in parameter_conditions(trace):
-        drawn = site.kind is SiteKind.RANDOM or site.mask is not None
-        if drawn or not condition.draws:
-            yield site, condition
-    for use, site, condition in formula_conditions(trace):
-        if use.costs or use.sites:
-            yield site, condition
+def _counts_at_once(each: TracedCondition) -> bool:
+    """Whether constants that fail a condition are an error before any call; `find_guards` has looked at formulas."""
+    if isinstance(each.reader, FormulaUse):
+        return each.reader.costs or bool(each.reader.sites)
+    return each.reader is None and (each.drawn or each.site.mask is not None or not each.condition.draws)
 
 
 def _is_constant(node: Node) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -231,24 +230,6 @@ def guide_probabilities(
         found[name] = ops.collect(weight, states.axis)
     term = site_penalty(expansion, list(found))
     return found if term is None else found | {OUT_OF_RANGE: term}
-
-
-class PlannedProgram(Protocol):
-    """A planned program: its graph, and that with what the plan writes out of loops."""
-
-    graph: StochasticGraph
-    working: StochasticGraph
-
-    @property
-    def working_plan(self) -> dict[str, Estimator]:
-        """The estimators of the nodes of `working`."""
-        ...
-
-
-def posterior_graph(planned: PlannedProgram) -> StochasticGraph:
-    """The graph that posteriors are drawn from: loops are written out only where summed-out nodes need that."""
-    summed = any(estimator.within_cost for estimator in planned.working_plan.values())
-    return planned.working if summed else planned.graph
 
 
 IMPOSSIBLE_DATA = "data of probability 0"
