@@ -22,14 +22,16 @@ PARTICLE_COUNTS = (1, 2, 4, 8, 16)
 
 
 def node_candidates(own: Estimator) -> list[Estimator]:
-    """The estimators to try for a node that has the estimator `own`; those that it does not support are among them."""
+    """Return the estimators to try for a node that has the estimator `own`; those that it does not support are among
+    them.
+    """
     known = [row.estimator for row in TABLE]
     kinds = {type(e) for e in known}
     return list(dict.fromkeys([*known, *(e for e in by_default() if type(e) not in kinds), own]))
 
 
 def particle_counts(asked: Any, own: int, trace: Any) -> tuple[int, ...]:
-    """The numbers of particles to try, in order."""
+    """Return the numbers of particles to try, in order."""
     given = (*PARTICLE_COUNTS, own) if asked is None else asked if isinstance(asked, (tuple, list)) else (asked,)
     counts = sorted({integer("tune: particles", p, 1, MANY) for p in given})
     if not counts:
@@ -50,7 +52,7 @@ def _only_one_particle(check: Callable[[], None]) -> bool:
 
 
 def share_a_cost(graph: Any, a: str, b: str) -> bool:
-    """Whether a cost lies downstream of both nodes."""
+    """Return whether a cost lies downstream of both nodes."""
     return bool({c.name for c in graph[a].costs} & {c.name for c in graph[b].costs})
 
 
@@ -68,8 +70,8 @@ MIXED_PLANS = 3
 
 
 def uniform_plans(graph: StochasticGraph, plan: Plan, measured: bool) -> list[FirstEstimators]:
-    """The table's choice, and others put first: for all nodes that take them, and for those where the table follows no
-    path; without and with the exact estimator before.
+    """Return the table's choice, and others put first: for all nodes that take them, and for those where the table
+    follows no path; without and with the exact estimator before.
     """
     tried: dict[Estimator, dict[str, Estimator]] = {}
     apart: dict[Estimator, dict[str, Estimator]] = {}
@@ -90,7 +92,7 @@ def uniform_plans(graph: StochasticGraph, plan: Plan, measured: bool) -> list[Fi
 
 
 def _tried_by_closed_form(rn: RandomNode, taken: Estimator) -> Iterable[Estimator]:
-    """What is tried in place of what the table takes, by closed forms."""
+    """Return what is tried in place of what the table takes, by closed forms."""
     if taken in (others := estimators_tried("no path")):
         return others
     if taken == Pathwise() and (rough := cost_roughness(rn)) > 0:
@@ -99,7 +101,9 @@ def _tried_by_closed_form(rn: RandomNode, taken: Estimator) -> Iterable[Estimato
 
 
 def mixed_plans(graph: StochasticGraph, ranked: Sequence[Plan]) -> list[FirstEstimators]:
-    """The best plan with one node's estimator changed: to what the node has in the next best, or to an exact one."""
+    """Return the best plan with one node's estimator changed: to what the node has in the next best, or to an exact
+    one.
+    """
     best = ranked[0].estimators
     found: list[FirstEstimators] = []
     nodes = [n for n, e in best.items() if graph[n].needs_gradient and not e.imposed]
@@ -116,5 +120,5 @@ def mixed_plans(graph: StochasticGraph, ranked: Sequence[Plan]) -> list[FirstEst
 
 
 def _unless_exact(estimator: Estimator) -> Estimator | None:
-    """What another node keeps first beside a change; an exact one would leave no room for a second."""
+    """Return what another node keeps first beside a change; an exact one would leave no room for a second."""
     return None if estimator == EXACT_FIRST else estimator

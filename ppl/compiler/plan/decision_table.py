@@ -72,7 +72,7 @@ def require_estimators(requested: EstimatorRequest) -> None:
 
 
 def named_estimators(graph: StochasticGraph, requested: EstimatorRequest) -> dict[str, Estimator]:
-    """The estimators that users have named, by node."""
+    """Return the estimators that users have named, by node."""
     named: dict[str, Estimator] = {}
     require_estimators(requested)
     if isinstance(requested, Mapping):
@@ -97,7 +97,9 @@ def graph_with_named(graph: StochasticGraph, named: Mapping[str, Estimator]) -> 
 
 
 def matching_nodes(graph: StochasticGraph, pattern: str, what: str) -> list[str]:
-    """The random nodes of a name, or else of those that a glob matches; an EstimatorError where there are none."""
+    """Return the random nodes of a name, or else of those that a glob matches; an EstimatorError where there
+    are none.
+    """
     hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
     if not hits:
         raise EstimatorError(f"{what}: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
@@ -297,7 +299,7 @@ def choose_estimators(
 
 
 def expected_variance(graph: StochasticGraph, plan: Mapping[str, Estimator], particles: int) -> float:
-    """The sum of the variances to expect of the nodes' gradients; the unit is that of `plan.expected`."""
+    """Return the sum of the variances to expect of the nodes' gradients; the unit is that of `plan.expected`."""
     noise = {row.estimator: row.noise for row in TABLE if row.noise is not None}
     drawn = [graph[name] for name, estimator in plan.items() if estimator.sampled]
     total = 0.0
@@ -399,7 +401,8 @@ def _assess_candidates(
     used: _EvaluationBudget,
     first: Estimator | None = None,
 ) -> list[Candidate]:
-    """Every listed row of the table with what it would cost this node, and why it cannot be or what speaks for it.
+    """Return every listed row of the table with what it would cost this node, and why it cannot be or what speaks for
+    it.
 
     `first` comes before all rows, and need not be one of them.
     """

@@ -94,7 +94,7 @@ def _with_measurement(candidate: Candidate, found: MeasuredCandidate | None) -> 
 
 
 def tuning_table(tuning: TuningReport) -> Any:
-    """The last round over whole choices; the one that was taken is marked."""
+    """Return the last round over whole choices; the one that was taken is marked."""
     rows = [
         ("→" if j.taken else "", j.label, j.variance, j.variance_error, j.squared_bias, j.seconds, j.clock)
         for j in tuning.joint
@@ -103,7 +103,7 @@ def tuning_table(tuning: TuningReport) -> Any:
 
 
 def measured_table(rows: Sequence[MeasuredCandidate], chosen: str) -> Any:
-    """Every candidate that was measured, with standard errors; the chosen one is marked."""
+    """Return every candidate that was measured, with standard errors; the chosen one is marked."""
     found = [
         ("→" if m.estimator.label == chosen else "", m.estimator.label, m.variance, m.variance_error, m.squared_bias,
          m.seconds, m.clock)
@@ -113,7 +113,7 @@ def measured_table(rows: Sequence[MeasuredCandidate], chosen: str) -> Any:
 
 
 def _figures_table(what: str, rows: Sequence[tuple[str, str, float, float, float, float, str]]) -> Any:
-    """Rows of mark, label, variance, its error, squared bias, seconds and clock."""
+    """Return rows of mark, label, variance, its error, squared bias, seconds and clock."""
     biased = any(row[4] for row in rows)
     columns = ["", what, "variance (trace)", *(["bias²"] if biased else []), "time per step"]
     table = rich_table.Table(box=rich_box.SIMPLE_HEAD, pad_edge=False)
@@ -201,7 +201,7 @@ class Plan(Mapping[str, Choice]):
         return Named("node", {name: c.estimator for name, c in self.choices.items()})
 
     def as_dict(self) -> dict[str, Estimator]:
-        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
+        """Return the choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
 
         Nodes that need no estimator, or that the objective sums out, are left out.
         """
@@ -249,8 +249,8 @@ LONGEST_LABEL = 44
 
 
 def render_plan(plan: Plan, width: int = 110) -> str:
-    """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks
-    higher but fails.
+    """Return the plan as text: a table with one row a node, then per node why, for which costs, and what ranks higher
+    but fails.
 
     `print(plan[node])` shows all candidates.
     """
@@ -284,7 +284,7 @@ def render_plan(plan: Plan, width: int = 110) -> str:
 
 
 def _print_tuning(console: Any, tuning: TuningReport) -> None:
-    """What was measured of whole choices, and how long that took."""
+    """Print what was measured of whole choices, and how long that took."""
     _print_line(console, "nodes and particles together:")
     console.print(tuning_table(tuning))
     if tuning.untried:
@@ -296,7 +296,9 @@ def _print_tuning(console: Any, tuning: TuningReport) -> None:
 
 
 def render_choice(choice: Choice, width: int = 130) -> str:
-    """All candidates of one node: copies, bias, variance (measured where it was), and why each was taken or not."""
+    """Return all candidates of one node: copies, bias, variance (measured where it was), and why each was
+    taken or not.
+    """
     out = io.StringIO()
     console = rich_console.Console(file=out, width=width, color_system=None, force_terminal=False)
     plates = f" in {', '.join(choice.plates)}" if choice.plates else ""
@@ -315,7 +317,7 @@ def render_choice(choice: Choice, width: int = 130) -> str:
 
 
 def _break_label(label: str) -> str:
-    """A long label, of an estimator made of others, with each of them on its line."""
+    """Return a long label, of an estimator made of others, with each of them on its line."""
     return label if len(label) <= LONGEST_LABEL else label.replace("), ", "),\n  ")
 
 
@@ -347,7 +349,7 @@ def _print_line(console: Any, text: str) -> None:
 
 
 def pareto_frontier(points: Iterable[tuple[float, float]]) -> list[int]:
-    """Indices of the points (seconds, variance) that no other beats in both, the fastest first."""
+    """Return the indices of the points (seconds, variance) that no other beats in both, the fastest first."""
     found: list[int] = []
     least = math.inf
     for i, (_, variance) in sorted(enumerate(points), key=lambda item: item[1]):
@@ -365,7 +367,7 @@ class Configuration:
     particles: int
 
     def having(self, **changes: Estimator) -> Configuration:
-        """The same with other estimators for some nodes."""
+        """Return the same with other estimators for some nodes."""
         return replace(self, estimators=tuple((name, changes.get(name, e)) for name, e in self.estimators))
 
     def __getitem__(self, name: str) -> Estimator:

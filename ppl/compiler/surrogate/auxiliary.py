@@ -36,12 +36,12 @@ class AuxiliarySlot(NamedTuple):
     decay: float = 0.0
 
     def value(self, seed: int, name: str) -> np.ndarray:
-        """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
+        """Return the start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
         return evaluate_init(repr(name), name, self.init, self.shape, seed, self.where)
 
 
 def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
-    """Every auxiliary slot: variables and their optimizer moments."""
+    """Return every auxiliary slot: variables and their optimizer moments."""
     layout: dict[str, AuxiliarySlot] = {}
     for name, variable in expanded.aux.items():
         shape = variable.leaf.type.shape
@@ -53,7 +53,9 @@ def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
 
 
 def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
-    """New value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own parameters."""
+    """Return the new value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own
+    parameters.
+    """
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
@@ -80,7 +82,7 @@ def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[N
 
 
 def _second_moment(gradients: list[Node]) -> Node:
-    """The sum of squares over rows, particles and entries."""
+    """Return the sum of squares over rows, particles and entries."""
     total = ops.const(0.0)
     for g in gradients:
         square = ops.mul(g, g)
@@ -108,7 +110,7 @@ def _adam_step(name: str, variable: ExpandedAuxiliary, gradient: Node) -> dict[s
 
 
 def carried_updates(graph: StochasticGraph, particles: int | None) -> dict[str, Node]:
-    """The next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
+    """Return the next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
     declared = graph.trace.carried
     if not declared:
         return {}

@@ -53,7 +53,9 @@ class EnumeratedStates:
 
 
 def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
-    """The joint values of `law`, that of node `rn` or of its choice, in all rows that a downstream value mixes."""
+    """Return the joint values of `law`, that of node `rn` or of its choice, in all rows that a downstream
+    value mixes.
+    """
     coupled, table = rn.coupled_plates, law.support_table()
     for plate in reversed(coupled):
         states, rows = len(table), plate.size or 1
@@ -74,19 +76,25 @@ def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
 
 
 def parameter_is_number(name: str, x: Node) -> Node:
-    """Whether parameter `name` of a discrete law is a number in all entries; log-odds and ends may be infinite."""
+    """Return whether parameter `name` of a discrete law is a number in all entries; log-odds and ends may be
+    infinite.
+    """
     size = ops.absolute(x)
     known = ops.less_equal(size, np.inf) if name.endswith(MAY_BE_INFINITE) else ops.less(size, np.inf)
     return ops.less(ops.reduce("amax", ops.cast(ops.logical_not(known), "float")), 0.5) if x.type.shape else known
 
 
 def previous_step_axis(axis: Axis) -> Axis:
-    """The axis along which the states of the step before run, in a chain; it is reduced after all of this step's."""
+    """Return the axis along which the states of the step before run, in a chain; it is reduced after all of this
+    step's.
+    """
     return Axis(f"{axis.name}:before", axis.kind, axis.size, axis.depth - PREVIOUS_STEP_DEPTH)
 
 
 def negative_log_marginal(log_density: Node, summed: Sequence[EnumeratedStates], reducer: CostReducer) -> Node:
-    """Minus the log of the sum of exp(log_density) over the states of `summed`, weighed by their probabilities."""
+    """Return minus the log of the sum of exp(log_density) over the states of `summed`, weighed by their
+    probabilities.
+    """
     weight, axes = ops.const(1.0), sort_axes(s.axis for s in summed)
     for states in summed:
         if states.log_prob is not None:
@@ -127,7 +135,7 @@ class Factor(NamedTuple):
 
 
 def multiply_over_rows(factor: Factor, plates: Iterable[Axis]) -> Factor:
-    """The product of a factor over all rows of `plates`, the innermost first."""
+    """Return the product of a factor over all rows of `plates`, the innermost first."""
     for plate in plates:
         log, weight = factor
         log, weight = ops.expand(log, (plate,)), None if weight is None else ops.expand(weight, (plate,))
@@ -145,13 +153,13 @@ def rescale_weight(log: Node, weight: Node) -> Factor:
 
 
 def log_of_weight(weight: Node) -> Node:
-    """The logarithm of a weight; -inf without a derivative where it is 0."""
+    """Return the logarithm of a weight; -inf without a derivative where it is 0."""
     none = ops.equal(frozen(weight), 0.0)
     return ops.where(none, -np.inf, ops.log(ops.where(none, 1.0, weight)))
 
 
 def log_factor(factor: Factor) -> Node:
-    """A factor in logarithms."""
+    """Return a factor in logarithms."""
     return factor.log if factor.weight is None else ops.add(factor.log, log_of_weight(factor.weight))
 
 
@@ -182,7 +190,7 @@ class EliminationStep(NamedTuple):
 
 
 def log_sum_product(factors: Sequence[Factor], variables: Sequence[SummedVariable], reducer: CostReducer) -> Node:
-    """The logarithm of the sum of the product of `factors` and the laws of `variables` over these."""
+    """Return the logarithm of the sum of the product of `factors` and the laws of `variables` over these."""
     total, _ = VariableElimination([*factors], variables, reducer).run()
     return log_factor(total)
 
@@ -196,7 +204,7 @@ class VariableElimination:
     reducer: CostReducer
 
     def run(self) -> tuple[Factor, list[EliminationStep]]:
-        """What is left without the variables, and the tables."""
+        """Return what is left without the variables, and the tables."""
         self.factors += [v.factor for v in self.variables]
         known = {v.axis: v for v in self.variables}
         sizes = {a: float(a.size or 1) for f in self.factors for a in f.states}
@@ -215,12 +223,12 @@ class VariableElimination:
         return EliminationStep(variable, table)
 
     def _within(self, factor: Factor, plates: Iterable[Axis]) -> Factor:
-        """A factor with its rows of further plates multiplied: given the variable they are independent."""
+        """Return a factor with its rows of further plates multiplied: given the variable they are independent."""
         further = [a for a in factor.axes if a.kind is Kind.PLATE and a not in plates]
         return multiply_over_rows(factor, sorted(further, key=lambda a: -a.depth))
 
     def joined(self, factors: Sequence[Factor]) -> Factor:
-        """The product of factors."""
+        """Return the product of factors."""
         log, weight = ops.const(0.0), None
         for factor in factors:
             log = ops.add(log, factor.log)

@@ -63,7 +63,7 @@ RedrawMode = Literal["", "missing", "all"]
 
 
 def redrawn_nodes(trace: Trace, redraw: RedrawMode) -> dict[int, Node]:
-    """What stands for traced values of observations, by id."""
+    """Return what stands for traced values of observations, by id."""
     sites = trace.sites.values()
     if redraw == "all":
         return {id(s.returned): s.fresh for s in sites if s.fresh is not None}
@@ -82,7 +82,9 @@ class CostToGo:
         self._leaves: dict[Node, Node] = {}
 
     def costs_after(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """The costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one branch."""
+        """Return the costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one
+        branch.
+        """
         scan = rn.site.scan
         if scan is None:
             return self._rest(rn, parts, keep, copy)
@@ -98,7 +100,9 @@ class CostToGo:
         return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
 
     def _rest(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """The sum of whole costs; over all rows of a plate whose rows a cost couples, since every row reads all."""
+        """Return the sum of whole costs; over all rows of a plate whose rows a cost couples, since every row
+        reads all.
+        """
         kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
         values = [self.expansion.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
         return ops.stop(functools.reduce(ops.add, values))
@@ -112,7 +116,7 @@ class CostToGo:
         keep: Collection[Axis],
         copy: object,
     ) -> list[Node]:
-        """What lies ahead in one loop: of the rest of this step, and of later steps."""
+        """Return the costs to go in one loop: those of the rest of this step, and of later steps."""
         expansion, terms = self.expansion, self.expansion.graph.terms
         bit = terms.bit[rn.name]
         later = terms.carries_reached(level, bit)
@@ -139,7 +143,7 @@ class CostToGo:
         return found
 
     def _leaf(self, value: Node) -> Node:
-        """A leaf that stands for a value made outside of all loops."""
+        """Return a leaf that stands for a value made outside of all loops."""
         if value not in self._leaves:
             leaf = self._leaves[value] = placeholder(value.type)
             self.deferred[leaf] = ops.stop(value)
@@ -147,19 +151,19 @@ class CostToGo:
 
 
 def _without_coupled_plates(rn: RandomNode, keep: Collection[Axis], values: Sequence[Node], bits: int) -> set[Axis]:
-    """The axes `keep` but for plates whose rows one of `values`, all of one loop, couples."""
+    """Return the axes `keep` but for plates whose rows one of `values`, all of one loop, couples."""
     nodes = topological(values)
     inner = any(n.op in ("stacked", "final") for n in nodes)
     return set(keep) - set(rn.coupled_plates if inner else rn.mixed_plates(nodes, bits))
 
 
 def _enclosing_scans(part: CostTerm) -> tuple[Scan | None, ...]:
-    """The loops that a cost stands in."""
+    """Return the loops that a cost stands in."""
     return () if part.cost.scan is None else part.cost.scan.chain
 
 
 def _term_in_step(part: CostTerm, level: Scan) -> Node:
-    """A term of a cost as seen in a step of one of its loops."""
+    """Return a term of a cost as seen in a step of one of its loops."""
     node, scan = part.step, part.cost.scan
     while scan is not level:
         assert node is not None and scan is not None
@@ -341,7 +345,7 @@ class Expansion:
         return self._branch(rn, dist, estimator, plates, uniforms)
 
     def _redraw(self, node: Node, site: Site) -> Node:
-        """A draw of an observed node."""
+        """Draw an observed node."""
         assert site.dist is not None
         dist = site.dist.with_params(tuple(self.env[id(a)] for a in node.args))
         return dist.draw(*self._uniforms(site, sort_axes((*node.type.axes, *self.repeat_axes)), dist.uniforms(), 0))
@@ -414,8 +418,7 @@ class Expansion:
         return ops.assemble_branches(pieces, branch_axis(tuple(pieces)))
 
     def _follow(self, dist: Distribution, copy: Branch, uniforms: tuple[Node, ...]) -> Node:
-        """Rule 4: a node's value in an earlier node's side branch, on the primal's noise; relaxed where that is
-        soft."""
+        """Return a node's value in an earlier node's side branch, on the primal's noise; relaxed where that is soft."""
         if copy.soft and dist.discrete:
             temperature = self.branches[copy.node].temperature
             assert temperature is not None
@@ -461,7 +464,7 @@ class Expansion:
     # --- loops over time --------------------------------------------------------------------------------------------
 
     def recurrence(self, scan: Scan) -> Recurrence:
-        """What the loop `scan` has become."""
+        """Return what the loop `scan` has become."""
         if scan.outer is not None:
             self.recurrence(scan.outer)
         if scan not in self.recurrences:
@@ -470,7 +473,7 @@ class Expansion:
         return self.recurrences[scan]
 
     def chain(self, scan: Scan) -> ForwardAlgorithm | None:
-        """The nodes of a loop that are summed out step by step, or None."""
+        """Return the nodes of a loop that are summed out step by step, or None."""
         if self.mode == "sample":
             return None
         sites = [n.attrs["site"] for n in self.graph.samples]
@@ -492,18 +495,20 @@ class Expansion:
         return total
 
     def counted_terms(self, cost: Cost) -> list[Node]:
-        """The terms of the log-density that a cost sums over states, those left out that read what is not there."""
+        """Return the terms of the log-density that a cost sums over states, those left out that read what is
+        not there.
+        """
         if not self.missing_data and cost.step is not None:
             return [cost.step]
         return [f for f in cost.factors if self.missing_data.isdisjoint(data_arguments_of(f))]
 
     def _fixed_draw(self, rn: RandomNode) -> Node:
-        """The draw of a node that is fixed, in a step of its loop."""
+        """Return the draw of a node that is fixed, in a step of its loop."""
         value, scan = self.fixed_draws[rn.name], rn.site.scan
         return value if scan is None else self.recurrence(scan).slice(value)
 
     def _stacked(self, node: Node) -> Node:
-        """A value of a loop seen from outside; over the states of a chain, its expectation."""
+        """Return a value of a loop seen from outside; over the states of a chain, its expectation."""
         scan: Scan = node.attrs["scan"].leader
         recurrence, chain = self.recurrence(scan), self.chain(scan)
         value = self.env[id(node.args[0])]
@@ -527,7 +532,7 @@ class Expansion:
             inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
 
     def _input(self, node: Node) -> Node:
-        """What a step of a loop reads."""
+        """Expand what a step of a loop reads."""
         node = resolve_alias(node)
         if node.op != "step_input":
             return self.expand([node])[0]
@@ -543,7 +548,9 @@ class Expansion:
         return ops.expand(ops.cast(chain.constant_carries[number], node.type.dtype), node.type.axes)
 
     def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
-        """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
+        """Return what a learned baseline may see of a node's row, and, in a loop, of its step: all known before the
+        draw.
+        """
         inputs, scan = rn.plate_inputs, rn.site.scan
         if scan is None:
             return inputs
@@ -555,18 +562,18 @@ class Expansion:
         return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
 
     def _final(self, node: Node) -> Node:
-        """A carry of a loop after the last step."""
+        """Return a carry of a loop after the last step."""
         scan: Scan = node.attrs["scan"]
         return self.recurrence(scan.leader).final(scan.carry_offset + node.attrs["index"])
 
     def _conditions(self, node: Node, known: list[Node]) -> list[Node]:
-        """What is `known` of the arguments of `node`; where it is seen from outside of a loop, of all steps."""
+        """Return what is `known` of the arguments of `node`; where it is seen from outside of a loop, of all steps."""
         if node.op not in ("stacked", "final"):
             return known
         return [self._throughout(x, node.attrs["scan"].leader) for x in known]
 
     def _throughout(self, holds: Node, scan: Scan) -> Node:
-        """Whether what may be said of a step holds in all steps, and in all states of a chain."""
+        """Return whether what may be said of a step holds in all steps, and in all states of a chain."""
         recurrence, chain = self.recurrence(scan), self.chain(scan)
         if not recurrence.varying_nodes([holds]):
             return holds
@@ -617,7 +624,7 @@ class Expansion:
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:
-        """The value of a site as `program.sample` returns it; 0 in rows of a loop that have stopped."""
+        """Return the value of a site as `program.sample` returns it; 0 in rows of a loop that have stopped."""
         node = site.returned if self.redraw == "all" and site.returned is not None else site.node
         assert node is not None
         value = self.env[id(node)] if id(node) in self.env else self.expand([node])[0]
@@ -627,12 +634,12 @@ class Expansion:
         return self.stack_over_steps(value, site.scan)
 
     def _running(self, site: Site) -> Node | None:
-        """The share of rows that still run in the loops of a site, in a step; None where all do."""
+        """Return the share of rows that still run in the loops of a site, in a step; None where all do."""
         active = self._active(site)
         return None if active is None else self.reducer.mean_over_rows(ops.cast(active, "float"))
 
     def _row_mean(self, site: Site) -> Callable[[Node], Node]:
-        """The mean over rows, over those that still run in a loop."""
+        """Return the mean over rows, over those that still run in a loop."""
         mean = self.reducer.mean_over_rows
         active, share = self._active(site), self._running(site)
         if active is None or share is None:
@@ -645,17 +652,17 @@ class Expansion:
         return of
 
     def _total(self, name: str, value: Node) -> Node:
-        """The sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
+        """Return the sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
         site = self.graph[name].site
         active = self._active(site)
         return self._sum_of_steps(site, value if active is None else ops.where(active, value, 0.0))
 
     def _active(self, site: Site) -> Node | None:
-        """Whether a row of the primal still runs in the loops of a site; None where all do."""
+        """Return whether a row of the primal still runs in the loops of a site; None where all do."""
         return None if site.active is None else ops.pick_branch(self.expand([site.active])[0])
 
     def _mean(self, name: str, value: Node) -> Node:
-        """The mean of a value of a node's steps, of those in which rows run: in others it is 0."""
+        """Return the mean of a value of a node's steps, of those in which rows run: in others it is 0."""
         site = self.graph[name].site
         if site.scan is None:
             return value
@@ -672,12 +679,12 @@ class Expansion:
         return value
 
     def _change(self, name: str, new: Node, old: Node) -> Node | None:
-        """How a value of a node's steps changes, by 0 in steps in which no row runs; None where rows run in all."""
+        """Return how a value of a node's steps changes, 0 in steps in which no row runs; None where rows run in all."""
         share = self._running(self.graph[name].site)
         return None if share is None else ops.where(ops.less(0.0, share), ops.sub(new, old), 0.0)
 
     def _parts(self, cost: Cost) -> list[CostTerm]:
-        """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
+        """Return a cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
         terms = self.graph.terms
         found = terms.of[cost.name]
         if len(found) == 1 and len(self.pieces[cost.name]) > 1:
@@ -698,7 +705,7 @@ class Expansion:
         return self._averaged(cost, self._cost(cost))
 
     def _averaged(self, cost: Cost, value: Node) -> Node:
-        """A cost or term of it, its expectation taken over the nodes whose value is their mean."""
+        """Return a cost or term of it, its expectation taken over the nodes whose value is their mean."""
         for moment in self.moments:
             value = moment.expectation(cost, value)
         return value
@@ -715,12 +722,12 @@ class Expansion:
         return ops.neg(log_sum_product(self.factors(cost), self.variables(cost), self.reducer))
 
     def factors(self, cost: Cost) -> list[Factor]:
-        """The terms of the log-density that a cost sums over states of its nodes."""
+        """Return the terms of the log-density that a cost sums over states of its nodes."""
         terms = self.counted_terms(cost)
         return [Factor(self._nan_unless_number(f, x)) for f, x in zip(terms, self.expand(terms), strict=True)]
 
     def variables(self, cost: Cost) -> list[SummedVariable]:
-        """The states that a cost sums over."""
+        """Return the states that a cost sums over."""
         nodes = [self.graph[name] for name in cost.marginalize]
         plates = [tuple(a for a in n.node.type.axes if a not in n.coupled_plates) for n in nodes]
         return [SummedVariable(self.marginal[n.name], axes) for n, axes in zip(nodes, plates, strict=True)]
@@ -805,7 +812,7 @@ class ForwardAlgorithm:
         return constant_carries, starts
 
     def initial_carries(self, inits: Sequence[Node]) -> list[Node]:
-        """What the carries start with, the message last."""
+        """Return what the carries start with, the message last."""
         found = [ops.expand(x, (*x.type.axes, *self.previous_states)) if varies else x
                  for x, varies in zip(inits, self.carry_varies, strict=True)]  # fmt: skip
         message = ops.const(0.0 if self.marginal else 1.0)
@@ -818,7 +825,7 @@ class ForwardAlgorithm:
         return [*found, message, ops.const(0.0)] if self.marginal else [*found, message]
 
     def next_carries(self, outs: Sequence[Node], carries: Sequence[Node]) -> list[Node]:
-        """What the carries become, given those of the step before."""
+        """Return what the carries become, given those of the step before."""
         message = carries[len(outs)]
         if not self.marginal:
             for axis in self.previous_states:
@@ -832,7 +839,7 @@ class ForwardAlgorithm:
         return [*carried, self._later(ops.sub(new, top)), ops.add(carries[-1], top)]
 
     def _later(self, x: Node) -> Node:
-        """A value of this step's states, as one of the states before the next step.
+        """Return a value of this step's states, as one of the states before the next step.
 
         Given this step's states it is the same for all states before, of which one is taken.
         """
@@ -873,7 +880,7 @@ class ForwardAlgorithm:
         return log_weighted_sum(weight, log_density, self.previous_states)
 
     def _product(self, message: Node, moved: Node, seen: Node) -> Node:
-        """The message where all moves are possible, and what is seen depends on this step's states alone.
+        """Return the message where all moves are possible, and what is seen depends on this step's states alone.
 
         It is a product with the probabilities of moves, which steps may share. The state before that is the most
         probable reaches all states, so that those whose probability underflows beside it are of no account.
@@ -885,7 +892,7 @@ class ForwardAlgorithm:
         return ops.add(ops.add(logarithm, top), seen)
 
     def expectation(self, traced: Node, value: Node) -> Node:
-        """The expectation of a value over the states of this step and of the one before.
+        """Return the expectation of a value over the states of this step and of the one before.
 
         What depends on them through `stop_gradient` alone does not move with their probabilities.
         """
@@ -898,7 +905,7 @@ class ForwardAlgorithm:
         return self.expansion.reducer.expect_over_states(value, kept, stopped=not terms.reach(traced).direct & bits)
 
     def total(self, recurrence: Recurrence) -> Node:
-        """Minus the logarithm of the probability of all that was observed."""
+        """Return minus the logarithm of the probability of all that was observed."""
         count = len(self.scan.carries)
         last, taken = recurrence.final(count), recurrence.final(count + 1)
         return ops.neg(ops.add(taken, log_weighted_sum(ops.const(1.0), last, self.previous_states)))

@@ -36,7 +36,7 @@ INDEX_SITE = "index"
 
 
 def index_conditions(trace: Trace) -> Iterator[tuple[SymbolicIndex, Site, Condition]]:
-    """Every index that is computed or drawn, a site that stands for its line, and its condition."""
+    """Yield every index that is computed or drawn, a site that stands for its line, and its condition."""
     for index in trace.indices:
         node, last = index.node, index.length - 1
         if view_of_leaf(node) is None:
@@ -64,7 +64,7 @@ def mark_readers(
 
 
 def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
-    """The ids of all nodes that `nodes` are computed with, those in the branches of closed `where` left out."""
+    """Return the ids of all nodes that `nodes` are computed with, those in the branches of closed `where` left out."""
     found: set[int] = set()
     stack = [n for n in nodes if n is not None]
     while stack:
@@ -76,14 +76,16 @@ def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
 
 
 def guard_applies(guard: RangeGuard | TracedCondition, above: set[str], sites: Sequence[str] | None = None) -> bool:
-    """Whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come from."""
+    """Return whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come
+    from.
+    """
     if guard.reader is not None:
         return guard.reader.costs if sites is None else not guard.reader.sites.isdisjoint(sites)
     return guard.name in above if guard.drawn else sites is None
 
 
 def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Condition]]:
-    """The unproved conditions on a formula's parameters, with a site that stands for the formula's line."""
+    """Yield the unproved conditions on a formula's parameters, with a site that stands for the formula's line."""
     for use in trace.uses:
         conditions = [c for c in use.dist.conditions() if not c.proved]
         above = {id(n) for n in topological([use.read])} if conditions else set()
@@ -94,7 +96,9 @@ def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Conditi
 
 
 def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[int]) -> bool:
-    """Whether a formula is computed from the parameter of a condition: the mean of a Normal is not from its scale."""
+    """Return whether a formula is computed from the parameter of a condition: the mean of a Normal is not from its
+    scale.
+    """
     if constant_value(condition.value) is not None or id(condition.value) in above:
         return True
     params = {id(without_expand(n)) for n in use.dist.params.values()}
@@ -108,7 +112,7 @@ def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[i
 
 
 def explicit_selections(trace: Trace) -> set[int]:
-    """The `where` that the model wrote, and those of masks: what stands in their branches need not count."""
+    """Return the `where` that the model wrote, and those of masks: what stands in their branches need not count."""
     sites = [*trace.sites.values(), *trace.scored.values()]
     masks = {id(n) for s in sites if s.mask is not None for n in _mask_conjuncts(s.mask)}
     dists = [*(s.dist for s in sites if s.dist is not None), *(use.dist for use in trace.uses)]
@@ -125,7 +129,7 @@ def explicit_selections(trace: Trace) -> set[int]:
 
 
 def _mask_conjuncts(x: Node) -> list[Node]:
-    """The masks that `x` asks for together, as they were given."""
+    """Return the masks that `x` asks for together, as they were given."""
     while x.op in ("cast", "expand", "reshape"):
         x = x.args[0]
     return [part for arg in x.args for part in _mask_conjuncts(arg)] if x.op == "and" else [x]
@@ -177,7 +181,7 @@ def _compute_unsampled_penalty(expansion: Expansion) -> Node | None:
 
 
 def with_unsampled_penalty(surrogate: Node, expansion: Expansion) -> Node:
-    """`surrogate`, whose gradient is NaN where the penalty is."""
+    """Return `surrogate`, whose gradient is NaN where the penalty is."""
     penalty = unsampled_penalty(expansion)
     return surrogate if penalty is None else ops.mul(surrogate, ops.add(1.0, penalty))
 
@@ -185,7 +189,7 @@ def with_unsampled_penalty(surrogate: Node, expansion: Expansion) -> Node:
 def gradients_with_unsampled_penalty(
     surrogate: Node, expansion: Expansion, leaves: Sequence[Node]
 ) -> list[Node | None]:
-    """The gradients of `with_unsampled_penalty(surrogate, expansion)`.
+    """Return the gradients of `with_unsampled_penalty(surrogate, expansion)`.
 
     The penalty, a sum over all rows, multiplies the gradients and not what they are made of: rows need not be gone
     through again once it is known. Gradients of tables stay sums of scattered rows.
@@ -201,12 +205,12 @@ def gradients_with_unsampled_penalty(
 
 
 def samples_cross_components(expansion: Expansion, spread: Node) -> Node:
-    """Whether enough samples lie between the components of a mixture, wherever it is drawn."""
+    """Return whether enough samples lie between the components of a mixture, wherever it is drawn."""
     return expansion.reducer.mask_unreached(ops.less_equal(spread, LARGEST_PATH_VARIANCE), True)
 
 
 def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
-    """The sum of absolute derivatives, in all parameters, of what lies at an edge, entries weighed at random."""
+    """Return the sum of absolute derivatives, in all parameters, of what lies at an edge, entries weighed at random."""
     seeds = []
     for rn, edge in edges:
         there = expansion.reducer.mask_unreached(edge.there, False)
@@ -220,7 +224,7 @@ def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
 
 
 def _random_weights(expansion: Expansion, rn: RandomNode, value: Node) -> Node:
-    """Numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
+    """Return numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
     axes, shape = value.type.axes, value.type.shape
     times = expansion.expand(rn.site.times)
     weights = ops.noise(
@@ -238,7 +242,9 @@ OUT_OF_RANGE = "parameters out of range"
 
 
 def find_guards(trace: Trace) -> list[RangeGuard]:
-    """The conditions that must be computed: not proved, not checked when data are bound, and of a node that counts."""
+    """Return the conditions that must be computed: not proved, not checked when data are bound, and of a node that
+    counts.
+    """
     objective = objective_nodes(trace)
     used = {id(n) for n in topological(objective)}
     listed = [c for c in conditions(trace) if not c.condition.proved]
@@ -251,14 +257,16 @@ def find_guards(trace: Trace) -> list[RangeGuard]:
 
 
 def _is_guarded(site: Site, condition: Condition, used: Set[int]) -> bool:
-    """Whether an unproved condition of a node has to be computed; objectives are computed from the nodes `used`."""
+    """Return whether an unproved condition of a node has to be computed; objectives are computed from the
+    nodes `used`.
+    """
     if condition.shows or parameter_argument(site, condition) is not None:
         return False
     return site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used
 
 
 def loss_conditions(trace: Trace) -> list[RangeGuard]:
-    """All conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
+    """Return all conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
     above = random_ancestors(objective_nodes(trace))
     return [c.guard() for c in conditions(trace) if guard_applies(c, above)]
 
@@ -300,7 +308,7 @@ def conditions(trace: Trace) -> Iterator[TracedCondition]:
 
 
 def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    """The conditions of all nodes."""
+    """Yield the conditions of all nodes."""
     for site in (*trace.sites.values(), *trace.scored.values()):
         if site.dist is not None:
             yield from ((site, condition) for condition in site.dist.conditions())
@@ -309,13 +317,15 @@ def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
 
 
 def objective_nodes(trace: Trace) -> list[Node]:
-    """All costs, and the log-weights of multi-sample bounds."""
+    """Return all costs, and the log-weights of multi-sample bounds."""
     bounds = [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
     return [*(c.node for c in trace.costs.values()), *bounds]
 
 
 def add_guards(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
-    """`loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and repeats."""
+    """Return `loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and
+    repeats.
+    """
     term = loss_penalty(expansion, keep)
     loss = loss if term is None else ops.add(loss, term)
     term = unsampled_penalty(expansion)
@@ -323,21 +333,21 @@ def add_guards(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> N
 
 
 def loss_penalty(expansion: Expansion, keep: Sequence[Axis] = ()) -> Node | None:
-    """The sum of the guards of what the loss depends on; None where there are none."""
+    """Return the sum of the guards of what the loss depends on; None where there are none."""
     trace = expansion.graph.trace
     above = random_ancestors(objective_nodes(trace)) if trace.guards else set()
     return sum_guards(expansion, [g for g in trace.guards if guard_applies(g, above)], keep)
 
 
 def site_penalty(expansion: Expansion, sites: Sequence[str]) -> Node | None:
-    """The sum of the guards of what the values of `sites` are drawn from; None where there are none."""
+    """Return the sum of the guards of what the values of `sites` are drawn from; None where there are none."""
     trace = expansion.graph.trace
     above = random_ancestors(site_values(trace, sites)) if trace.guards else set()
     return sum_guards(expansion, [g for g in trace.guards if guard_applies(g, above, sites)])
 
 
 def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequence[Axis] = ()) -> Node | None:
-    """The sum of the guards; None where there are none.
+    """Return the sum of the guards; None where there are none.
 
     Relaxed samples are no whole numbers, so nothing is asked of counts that are made of them in a gradient.
     """
@@ -353,17 +363,17 @@ def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequenc
 
 
 def reads_relaxable_samples(node: Node) -> bool:
-    """Whether a node is computed from samples that a relaxed estimator may soften."""
+    """Return whether a node is computed from samples that a relaxed estimator may soften."""
     return any(n.op == "sample" and n.attrs["site"].dist.relaxable for n in topological([node]))
 
 
 def random_ancestors(nodes: Sequence[Node]) -> set[str]:
-    """The random nodes that `nodes` are computed from."""
+    """Return the random nodes that `nodes` are computed from."""
     return {n.attrs["site"].name for n in topological(nodes) if n.op == "sample"}
 
 
 def site_values(trace: Trace, sites: Sequence[str]) -> list[Node]:
-    """The values of sites."""
+    """Return the values of sites."""
     return [node for name in sites if (node := trace.sites[name].node) is not None]
 
 
@@ -385,7 +395,9 @@ def check_constants(trace: Trace, dtype: np.dtype) -> None:
 
 
 def _counts_at_once(each: TracedCondition) -> bool:
-    """Whether constants that fail a condition are an error before any call; `find_guards` has looked at formulas."""
+    """Return whether constants that fail a condition are an error before any call; `find_guards` has looked at
+    formulas.
+    """
     if isinstance(each.reader, FormulaUse):
         return each.reader.costs or bool(each.reader.sites)
     return each.reader is None and (each.drawn or each.site.mask is not None or not each.condition.draws)

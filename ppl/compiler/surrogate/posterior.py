@@ -37,12 +37,12 @@ from ppl.records import dataclass
 
 
 def uniform_noise(name: str, axes: Sequence[Axis], times: Sequence[Node] = ()) -> Node:
-    """One uniform number for every entry of `axes`, keyed by a node's name."""
+    """Draw one uniform number for every entry of `axes`, keyed by a node's name."""
     return ops.noise(base_name(name), 0, sort_axes(axes), (), times)
 
 
 def draw_index(weights: Node, u: Node) -> Node:
-    """A draw of an entry of the last event dimension, in proportion to `weights`; entries of weight 0 are not drawn."""
+    """Draw an entry of the last event dimension, in proportion to `weights`; entries of weight 0 are not drawn."""
     sums, count = ops.cumsum(weights), weights.type.shape[-1]
     ends = tuple((0, n, 1) for n in sums.type.shape[:-1])
     total = ops.window(sums, (*ends, (count - 1, 1, 1)))
@@ -92,7 +92,7 @@ class BackwardSampling:
             self.draws[names[axis]] = ops.take(ops.collect(step.variable.states.value, axis), drawn[axis])
 
     def _index(self, step: EliminationStep, name: str, drawn: Mapping[Axis, Node]) -> Node:
-        """The number of the state that is drawn of a node, given those of nodes that were summed out later."""
+        """Return the number of the state that is drawn of a node, given those of nodes that were summed out later."""
         log = _at_drawn_states(ops.expand(log_factor(step.table), (step.variable.axis,)), drawn)
         rows = [a for a in log.type.axes if a.kind in (Kind.PLATE, Kind.PARTICLES)]
         times = self.expansion.expand(self.graph[name].site.times)
@@ -100,7 +100,7 @@ class BackwardSampling:
         return draw_index(ops.softmax(ops.collect(log, step.variable.axis)), u)
 
     def _chain(self, scan: Scan, chain: ForwardAlgorithm) -> None:
-        """Draws of all steps, beginning with the one that was run last."""
+        """Draw the states of all steps, beginning with the step that was run last."""
         found = self.expansion.recurrence(scan)
         self.evidence.append(ops.neg(chain.total(found)))
         last = _with_axes(found.final(len(scan.carries)), (*chain.previous_states, *chain.states))
@@ -123,7 +123,7 @@ class BackwardSampling:
             self.draws[name] = ops.take(ops.const(table, law.dtype), index)
 
     def _backwards(self, scan: Scan, chain: ForwardAlgorithm, tables: Node) -> Node:
-        """The numbers of the joint states of all steps: a stack."""
+        """Return the numbers of the joint states of all steps: a stack."""
         back = Recurrence(placeholder(Type((), (), "int")), scan.length, not scan.reverse, None)
         log = _flatten_axes(_flatten_axes(back.slice(tables), chain.previous_states), chain.states)
         axes = tuple(dict.fromkeys((*log.type.axes, *scan.axes, *self.expansion.particle_axes)))
@@ -140,14 +140,14 @@ def _with_axes(x: Node, axes: Iterable[Axis]) -> Node:
 
 
 def _at_drawn_states(log: Node, drawn: Mapping[Axis, Node]) -> Node:
-    """A table at the states that are drawn."""
+    """Return a table at the states that are drawn."""
     for axis in [a for a in log.type.axes if a in drawn]:
         log = ops.take(ops.collect(log, axis), drawn[axis])
     return log
 
 
 def _flatten_axes(x: Node, axes: Iterable[Axis]) -> Node:
-    """Several axes as one leading event dimension, the first axis outermost."""
+    """Collect several axes into one leading event dimension, the first axis outermost."""
     shape, count = x.type.shape, 1
     for axis in reversed(list(axes)):
         x, count = ops.collect(x, axis), count * (axis.size or 1)
@@ -155,7 +155,7 @@ def _flatten_axes(x: Node, axes: Iterable[Axis]) -> Node:
 
 
 def why_not_drawable(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> str | None:
-    """Why summed-out nodes cannot be drawn, or None."""
+    """Say why summed-out nodes cannot be drawn, or None."""
     for name, estimator in plan.items():
         site = graph[name].site
         if not estimator.within_cost or site.scan is None:
@@ -172,7 +172,7 @@ def why_not_drawable(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> s
 def posterior_probabilities(
     graph: StochasticGraph, queries: Sequence[StateQuery], plan: Mapping[str, Estimator]
 ) -> dict[str, Node]:
-    """The probabilities of all states of queries, states last; in a loop over time, time leads."""
+    """Return the probabilities of all states of queries, states last; in a loop over time, time leads."""
     summed = {name: e for name, e in plan.items() if e.within_cost}
     expansion = Expansion(graph, summed, "value", particles=1, queries=queries)
     expansion.run()
@@ -218,7 +218,7 @@ def _states_last(x: Node, axes: Sequence[Axis]) -> Node:
 def guide_probabilities(
     graph: StochasticGraph, queries: Sequence[StateQuery], plan: Mapping[str, Estimator]
 ) -> dict[str, Node]:
-    """The probabilities of nodes of a guide, each given the data."""
+    """Return the probabilities of nodes of a guide, each given the data."""
     expansion = Expansion(graph, {}, "sample")
     expansion.run()
     found = {}
@@ -237,7 +237,10 @@ IMPOSSIBLE_DATA = "data of probability 0"
 
 
 def sample_sites(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator]) -> dict[str, Node]:
-    """Values of named sites, particles kept as an axis; observations are the data, redrawn where a mask drops them."""
+    """Return the values of named sites, particles kept as an axis.
+
+    Observations are the data, redrawn where a mask drops them.
+    """
     expansion = Expansion(graph, {}, "sample", redraw="all" if graph.trace.predictive else "missing")
     return _site_outputs(expansion, sites)
 
@@ -245,7 +248,7 @@ def sample_sites(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str
 def predict_sites(
     graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator], absent: frozenset[str] = frozenset()
 ) -> dict[str, Node]:
-    """Values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior.
+    """Return the values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior.
 
     Nothing is known of the data arguments `absent`.
     """
@@ -272,7 +275,7 @@ def _impossible_data_term(evidence: Sequence[Node]) -> Node:
 def _site_outputs(
     expansion: Expansion, sites: Sequence[str], taken: Callable[[Node], Node] = lambda value: value
 ) -> dict[str, Node]:
-    """What users see of the sites, and NaN where parameters of what they are drawn from are out of range."""
+    """Return what users see of the sites, and NaN where parameters of what they are drawn from are out of range."""
     trace, values = expansion.graph.trace, expansion.run().values
     found = {}
     for name in sites:
@@ -292,7 +295,7 @@ def _resample_importance(graph: StochasticGraph) -> Callable[[Node], Node]:
 
 
 def _importance_index(graph: StochasticGraph, cost: Cost) -> Node:
-    """The number of the importance sample that is taken, in every row of the bound and every particle."""
+    """Return the number of the importance sample that is taken, in every row of the bound and every particle."""
     assert cost.bound is not None
     weighing = Expansion(graph, {}, "sample")
     weighing.run()
@@ -306,12 +309,12 @@ WITHOUT_DATA = " without "
 
 
 def draw_key(name: str, absent: Collection[str]) -> str:
-    """The name of a variant of draws that has nothing of some data arguments."""
+    """Return the name of a variant of draws that has nothing of some data arguments."""
     return name + WITHOUT_DATA + " ".join(sorted(absent)) if absent else name
 
 
 def draw_builder(key: str) -> DrawBuilder | None:
-    """What a variant of that name computes; None of variants that are no draws."""
+    """Return what a variant of that name computes; None of variants that are no draws."""
     name, _, absent = key.partition(WITHOUT_DATA)
     found = DRAW_BUILDERS.get(name)
     return partial(found, absent=frozenset(absent.split())) if absent and found is not None else found

@@ -30,7 +30,7 @@ class Recurrence:
     constants: dict[Node, Node] = field(default_factory=dict)
 
     def slice(self, stack: Node) -> Node:
-        """The step input that is a slice of `stack`."""
+        """Return the step input that is a slice of `stack`."""
         for known, of in self.slices.items():
             if of is stack:
                 return known
@@ -44,13 +44,13 @@ class Recurrence:
         return self._run([])[i]
 
     def stacked(self, value: Node) -> Node:
-        """The values of `value` in all steps; time leads the event."""
+        """Return the values of `value` in all steps; time leads the event."""
         if not self.varying_nodes([value]):
             return ops.expand(ops.reshape(value, (1, *value.type.shape)), (), (self.length, *value.type.shape))
         return self._run([value])[-1]
 
     def varying_nodes(self, values: Sequence[Node]) -> set[Node]:
-        """What `values` are computed from, themselves included, that changes from step to step."""
+        """Return what `values` are computed from, themselves included, that changes from step to step."""
         seeds = {self.index, *self.carries, *self.slices}
         found: set[Node] = set()
         for node in topological(values):
@@ -70,7 +70,7 @@ class Recurrence:
         return make_loop(body, self.inits, stacks, list(consts.values()), self.length, self.reverse, self.remat)
 
     def _closed(self, outputs: Sequence[Node]) -> list[Node]:
-        """`outputs` with constants of the loop in place of what no step changes."""
+        """Return `outputs` with constants of the loop in place of what no step changes."""
         moving = self.varying_nodes(outputs)
         inline: set[Node] = set()
         outer: dict[Node, None] = {}
@@ -87,7 +87,7 @@ class Recurrence:
 
 
 def sum_over_later_steps(recurrence: Recurrence, stack: Node, own: Node | None = None) -> Node:
-    """For every step, the sum of `stack` over the steps that come after it, plus the step's own entry of `own`."""
+    """Return, for every step, the sum of `stack` over the steps after it, plus the step's own entry of `own`."""
     later = Recurrence(placeholder(Type((), (), "int")), recurrence.length, not recurrence.reverse, None)
     x = later.slice(stack)
     start = ops.zeros_like(x.type)

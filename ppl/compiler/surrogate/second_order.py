@@ -32,7 +32,7 @@ NO_SECOND_DERIVATIVE = {"graft": "a straight-through value", "scale_grad": "a si
 
 
 def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> ProgramVariant:
-    """The Hessian of the objective times a vector; the vector is read from parameters named `VECTOR` + name.
+    """Build the Hessian of the objective times a vector, which is read from parameters named `HVP_VECTOR` + name.
 
     Raises
     ------
@@ -63,12 +63,12 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
 
 
 def second_order_plan(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> dict[str, Estimator]:
-    """How every node enters the second derivative."""
+    """Return how every node enters the second derivative."""
     return {name: _second_order_estimator(graph[name], estimator) for name, estimator in plan.items()}
 
 
 def _second_order_estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
-    """How a node enters the second derivative: as planned where that is exact, else by its score."""
+    """Return how a node enters the second derivative: as planned where that is exact, else by its score."""
     if chosen.second == "kept":
         return chosen
     if rn.dist.score_only:

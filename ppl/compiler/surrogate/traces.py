@@ -26,7 +26,7 @@ TraceModel = Callable[[UnrollPolicy], Trace]
 
 
 def sketch_graph(trace: Trace, traced: TraceModel) -> StochasticGraph | None:
-    """The graph of what analyses read of a trace with loops over time."""
+    """Return the graph of what analyses read of a trace with loops over time."""
     if not trace.scans:
         return None
     drawn = traced(UnrollPolicy(counts=sketch_lengths(trace)))
@@ -88,7 +88,7 @@ def simplify_trace(trace: Trace) -> None:
 
 
 def expand_plan_to_steps(graph: StochasticGraph, chosen: Mapping[str, Estimator]) -> dict[str, Estimator]:
-    """The estimators of the nodes of `graph`: in one without loops, those of every step."""
+    """Return the estimators of the nodes of `graph`: in one without loops, those of every step."""
     return {name: chosen[base_name(name)] for name in graph.nodes}
 
 
@@ -96,7 +96,7 @@ def expand_plan_to_steps(graph: StochasticGraph, chosen: Mapping[str, Estimator]
 def unroll_graph(
     traced: TraceModel, prepare: Callable[[Trace], None], chosen: Mapping[str, Estimator], particles: int
 ) -> StochasticGraph:
-    """The graph without loops, for estimators that need it; its plan is checked on every step."""
+    """Return the graph without loops, for estimators that need it; its plan is checked on every step."""
     trace = traced(UnrollPolicy(names=None))
     prepare(trace)
     graph = StochasticGraph(trace)

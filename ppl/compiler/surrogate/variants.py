@@ -65,11 +65,11 @@ class ProgramVariant:
         return show(list(outputs.values()), list(outputs))
 
     def initial_aux(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """The auxiliary values that training starts from."""
+        """Return the auxiliary values that training starts from."""
         return {name: slot.value(seed, name) for name, slot in self.aux_slots.items()}
 
     def outputs(self) -> dict[str, Node]:
-        """All outputs under distinct names."""
+        """Return all outputs under distinct names."""
         return {
             **self.scalars,
             **{f"grad {k}": v for k, v in self.grads.items()},
@@ -88,7 +88,7 @@ class ProgramVariant:
 def build_gradient(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
 ) -> ProgramVariant:
-    """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
+    """Build loss, costs, gradients with respect to every parameter, and new auxiliary values."""
     expansion = Expansion(graph, plan, "gradient", repeats, particles)
     expanded = expansion.run()
     variant = _new_variant(expanded, expansion)
@@ -117,7 +117,7 @@ def build_gradient(
 def build_value(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
 ) -> ProgramVariant:
-    """Loss and costs with true nodes."""
+    """Build loss and costs with true nodes."""
     expansion = Expansion(graph, plan, "value", repeats, particles)
     expanded = expansion.run()
     variant = _new_variant(expanded, expansion)
@@ -126,7 +126,7 @@ def build_value(
 
 
 def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> ProgramVariant:
-    """The loss of every row of the outermost plate."""
+    """Build the loss of every row of the outermost plate."""
     expansion = Expansion(graph, plan, "value")
     expanded = expansion.run()
     plates = [a for c in expansion.costs.values() for a in c.type.axes if a.kind is Kind.PLATE and a.depth == 0]
@@ -156,7 +156,7 @@ def build_sample(
     draws: DrawBuilder = sample_sites,
     plan: Mapping[str, Estimator] = NO_ESTIMATORS,
 ) -> ProgramVariant:
-    """Values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
+    """Build the values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
     arrays = draws(graph, sites, plan)
     variant = ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers))
     variant.stages["expand"] = dict(arrays)
@@ -166,7 +166,7 @@ def build_sample(
 def build_violations(
     graph: StochasticGraph, plan: Mapping[str, Estimator], mode: str, particles: int | None
 ) -> ProgramVariant:
-    """A loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
+    """Build a loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
     expansion = Expansion(graph, plan, mode, particles=particles)  # type: ignore[arg-type]
     expanded = expansion.run()
     terms = (sum_guards(expansion, loss_conditions(graph.trace)), unsampled_penalty(expansion))
