@@ -139,9 +139,7 @@ class PlanWeighing:
                 self.measured = None
 
     def _bases(self) -> dict[int, PreparedProgram]:
-        """Return the programs of the decision table for one particle, and for the first larger number that there is one
-        for.
-        """
+        """Return the table's programs for one particle, and for the first larger number that there is one for."""
         found: dict[int, PreparedProgram] = {}
         refused: EstimatorError | None = None
         for number in PARTICLE_COUNTS:
@@ -221,9 +219,7 @@ class PlanWeighing:
         ]
 
     def _microseconds(self, weighed: WeighedPlan, particles: int) -> float:
-        """Return the price of a step; of combinations at least that with their first members, which they
-        compute, too.
-        """
+        """Return the price of a step; of combinations at least that of their first members, which they compute."""
         first = _plan_key({n: getattr(e, "members", (e,))[0] for n, e in weighed.plan.estimators.items()})
         sizes = {**self.rows, "n_particles": particles}
         return max(step_nanoseconds(w.counts, sizes) for w in (weighed, self.weighed.get(first, weighed))) / 1000

@@ -22,9 +22,7 @@ PARTICLE_COUNTS = (1, 2, 4, 8, 16)
 
 
 def node_candidates(own: Estimator) -> list[Estimator]:
-    """Return the estimators to try for a node that has the estimator `own`; those that it does not support are among
-    them.
-    """
+    """Return the estimators to try for a node that has the estimator `own`, also those that do not support it."""
     known = [row.estimator for row in TABLE]
     kinds = {type(e) for e in known}
     return list(dict.fromkeys([*known, *(e for e in by_default() if type(e) not in kinds), own]))
@@ -101,9 +99,7 @@ def _tried_by_closed_form(rn: RandomNode, taken: Estimator) -> Iterable[Estimato
 
 
 def mixed_plans(graph: StochasticGraph, ranked: Sequence[Plan]) -> list[FirstEstimators]:
-    """Return the best plan with one node's estimator changed: to what the node has in the next best, or to an exact
-    one.
-    """
+    """Return the best plan with one node's estimator changed: to that in the next best, or to an exact one."""
     best = ranked[0].estimators
     found: list[FirstEstimators] = []
     nodes = [n for n, e in best.items() if graph[n].needs_gradient and not e.imposed]

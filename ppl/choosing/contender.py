@@ -269,9 +269,7 @@ class ProgramsByChoice:
         self._made: dict[Any, Any] = {}
 
     def measuring(self, config: Configuration) -> Any:
-        """Return a program of the choice's estimators that takes its number of particles, or in words why there is
-        none.
-        """
+        """Return a program of the choice's estimators that takes its particles, or in words why there is none."""
         complaint = next((c for _, e in config.estimators if (c := e.validate(config.particles)) is not None), None)
         if complaint is not None:
             return complaint

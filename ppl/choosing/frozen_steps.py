@@ -105,9 +105,7 @@ class FrozenSteps:
         return type(self._trainer) is Trainer
 
     def sums(self, count: int) -> np.ndarray:
-        """Return the running means of the gradient and of its squares after so many steps, from zero: shape (2,
-        entries).
-        """
+        """Return running means of the gradient and of its squares after steps from zero: shape (2, entries)."""
         for slot in self._live.slots:
             slot[...] = 0
         self.take(count)
@@ -123,9 +121,7 @@ class FrozenSteps:
         return self.state
 
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
-        """Return the seconds of a step by `clock`, the mean over a block of steps that begins where the first
-        one did.
-        """
+        """Time a step by `clock`: the mean over a block of steps that begins where the first one did."""
         return self._timed.seconds(clock)
 
     def _begin(self) -> None:

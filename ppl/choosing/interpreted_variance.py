@@ -63,9 +63,7 @@ class VarianceCurve(NamedTuple):
     error: float
 
     def at(self, particles: int) -> float:
-        """Return the variance with so many particles: never negative, and not below what `MOST` show, whatever their
-        noise.
-        """
+        """Return the variance with so many particles: never negative, nor below what `MANY_PARTICLES` show."""
         if particles < 2:
             return 2 * self.two
         (single, pair), (a, b) = u_statistic_weights(MANY_PARTICLES), u_statistic_weights(particles)
@@ -102,9 +100,7 @@ class InterpretedVariances:
         self._states: dict[PreparedProgram, State] = {}
 
     def curve(self, program: PreparedProgram, repeats: int) -> VarianceCurve | None:
-        """Return the variance of a program, from so many gradients or as many as are cheap; None where it is not
-        finite.
-        """
+        """Measure the variance of a program by `repeats` or fewer gradients; None where it is not finite."""
         numbers = (
             (2, MANY_PARTICLES) if any(c.estimator.validate(1) for c in _plan_of(program, self.data).values()) else (2,)
         )

@@ -183,9 +183,7 @@ def _clearly_worse(contender: Contender, best: Contender, doubt: float) -> bool:
 
 
 def pick_winner(contenders: Sequence[Contender]) -> Contender:
-    """Return the first contender that is as good as the best, costs taken one standard error up; of exact ones, as
-    fast.
-    """
+    """Return the first contender as good as the best, costs one standard error up; of exact ones, as fast."""
     best = min(contenders, key=lambda c: (c.doubted, c.seconds))
     if best.doubted == 0:
         return next(c for c in contenders if c.doubted == 0 and c.seconds <= (1 + EQUAL_MARGIN) * best.seconds)
@@ -332,9 +330,7 @@ def best_of_each_estimator(expected: Sequence[CostEstimate]) -> list[Configurati
 
 
 def corrected_choices(expected: Sequence[CostEstimate], heads: Sequence[Contender]) -> list[Configuration]:
-    """Return the choices beside the first that may be the best, by variances of these and prices that their times
-    correct.
-    """
+    """Return choices beside the first that may be best, by their variances and prices that times correct."""
     prices = {e.config: e.seconds for e in expected}
     found: list[CostEstimate] = []
     for c in heads:

@@ -232,9 +232,7 @@ class TuningRun:
         return finals.run(self._different(), self.own if self._keeps else None)
 
     def _different(self) -> list[Contender]:
-        """Return what was measured; of choices with the same gradients the table's first, unless its price is
-        higher.
-        """
+        """List what was measured; of choices with the same gradients the table's first, unless its price is higher."""
         found: list[Contender] = []
         for c in sorted((c for c in self.known.values() if c.begun), key=self._rank):
             if not any(other.seconds <= (1 + TIE_MARGIN) * c.seconds and same_gradients(c, other) for other in found):
@@ -272,9 +270,7 @@ class TuningRun:
         return min((c for c in able if c.cost <= most), key=lambda c: c.config.particles, default=contender)
 
     def _base(self) -> int:
-        """Return the number of particles with which nodes are measured: the first at which all candidates are
-        admissible.
-        """
+        """Return the particles with which nodes are measured: the first number that all candidates admit."""
         listed = [e for es in self.lists.values() for e in es]
         order = [self.own.particles] if self.own.particles in self.counts else []
         order += [p for p in self.counts if p not in order]
@@ -318,9 +314,7 @@ class TuningRun:
         return self._reference
 
     def _race(self, contenders: Sequence[Contender], share: float, least: int = 1) -> list[Contender]:
-        """Return a race that ends when a share of the budget is spent; all but `least` are left out that come
-        too late.
-        """
+        """Race until a share of the budget is spent; all but `least` are left out that come too late."""
         until = self.budget * share
         seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
         able: list[Contender] = []
@@ -373,9 +367,7 @@ class TuningRun:
         return OUT_OF_TIME if failed is None else str(failed).splitlines()[0]
 
     def _admitted_at(self, current: Configuration, name: str, e: Estimator) -> Contender | str:
-        """Return the contender with an estimator in place: with the current particles, else with the fewest that it
-        takes.
-        """
+        """Return the contender with an estimator in place, with the current or the fewest particles that it takes."""
         counts = [p for p in (current.particles, *self.counts) if e.validate(p) is None] or [current.particles]
         return self._admitted(replace(current.having(**{name: e}), particles=counts[0]))
 

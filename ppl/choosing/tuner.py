@@ -129,9 +129,7 @@ def find_family(
 
 
 def allowed_configurations(program: Any, compiled: Any, configs: Sequence[Configuration]) -> list[bool]:
-    """Return which choices may be taken: all where bias is allowed, else those with no biased estimator but pinned
-    ones.
-    """
+    """Say which choices may be taken: all where bias is allowed, else those where only pinned nodes are biased."""
     free = [name for name in compiled.plan.as_dict() if compiled.graph[name].site.estimator is None]
     return [program.settings.allow_bias or not any(c[name].biased for name in free) for c in configs]
 
@@ -409,9 +407,7 @@ class Tuner:
 
 
 def best_configuration(errors: np.ndarray, seconds: np.ndarray, current: int, may: Sequence[bool]) -> int:
-    """Return the choice of least error × seconds (rows: choices, columns: pairs); `current` unless it is
-    clearly worse.
-    """
+    """Find the choice of least error × seconds (rows: choices, columns: pairs); `current` unless clearly worse."""
     costs = errors * seconds[:, None]
     means = np.where(np.array(may) & np.isfinite(costs).all(1), costs.mean(1), np.inf)
     best = min(range(len(means)), key=lambda i: (means[i], seconds[i]))

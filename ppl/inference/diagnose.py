@@ -249,9 +249,7 @@ def compare(
 
 
 def adapt_state(program: Any, state: State, data: Sequence[Any]) -> State:
-    """Return `state` with the auxiliary variables that `program` needs, and its dtype; carried values are those of
-    `state`.
-    """
+    """Return `state` with the auxiliary variables and the dtype that `program` needs; carried values stay."""
     compiled = program.prepare(*data)
     require_state(state)
     if state._layouts[0] != compiled.layout:

@@ -164,9 +164,7 @@ def count_units(rn: RandomNode, drawn: Iterable[RandomNode]) -> UnitCounts:
 
 
 def cost_roughness(rn: RandomNode) -> float:
-    """Return the most units of its own that an op moves on the way from a node to its costs. Only constants
-    are known.
-    """
+    """Return the most units of its own that an op between a node and its costs moves. Only constants are known."""
     slopes, bit, reach = rn.graph.ranges.slopes, rn.graph.terms.bit[rn.name], rn.graph.terms.reach
     moved = (n for n in topological([c.node for c in rn.costs]) if n.args and reach(n).direct & bit)
     return max(

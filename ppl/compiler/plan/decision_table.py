@@ -97,9 +97,7 @@ def graph_with_named(graph: StochasticGraph, named: Mapping[str, Estimator]) -> 
 
 
 def matching_nodes(graph: StochasticGraph, pattern: str, what: str) -> list[str]:
-    """Return the random nodes of a name, or else of those that a glob matches; an EstimatorError where there
-    are none.
-    """
+    """Return the random nodes of a name, or else that a glob matches; an EstimatorError where there are none."""
     hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
     if not hits:
         raise EstimatorError(f"{what}: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")

@@ -27,9 +27,7 @@ from ppl.tuning import UNROLLED_STEPS
 
 
 def needs_unrolling(estimator: Estimator, rn: RandomNode, summed: Collection[str] = ()) -> bool:
-    """Return whether the loops of a program are unrolled for the sake of a node's estimator; those of `summed` sum
-    theirs.
-    """
+    """Return whether loops are unrolled for the sake of a node's estimator; those of `summed` sum theirs."""
     if rn.site.scan is not None:
         kept = estimator.in_loops or (estimator.enters == "summed" and why_not_chain(rn, summed) is None)
         return not kept and (rn.needs_gradient or estimator.enters == "summed")

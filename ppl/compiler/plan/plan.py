@@ -296,9 +296,7 @@ def _print_tuning(console: Any, tuning: TuningReport) -> None:
 
 
 def render_choice(choice: Choice, width: int = 130) -> str:
-    """Return all candidates of one node: copies, bias, variance (measured where it was), and why each was
-    taken or not.
-    """
+    """List all candidates of one node: copies, bias, variance (measured where it was), and why it was taken or not."""
     out = io.StringIO()
     console = rich_console.Console(file=out, width=width, color_system=None, force_terminal=False)
     plates = f" in {', '.join(choice.plates)}" if choice.plates else ""

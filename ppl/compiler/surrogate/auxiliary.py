@@ -53,9 +53,7 @@ def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
 
 
 def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
-    """Return the new value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own
-    parameters.
-    """
+    """Return the new value of every auxiliary slot; `own_gradients[node]` are adjoints of its own parameters."""
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):

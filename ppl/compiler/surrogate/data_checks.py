@@ -93,9 +93,7 @@ class DataCheck:
 
 
 def largest_exact_integer(array: np.ndarray, dtype: np.dtype) -> float:
-    """Return the largest whole number that is itself in the program; floats at the limit may have been rounded
-    to it.
-    """
+    """Return the largest whole number that the program tells apart; floats at the limit may have been rounded to it."""
     return LARGEST_EXACT_INTEGERS[dtype.itemsize] - (array.dtype.kind == "f")
 
 

@@ -53,9 +53,7 @@ class EnumeratedStates:
 
 
 def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
-    """Return the joint values of `law`, that of node `rn` or of its choice, in all rows that a downstream
-    value mixes.
-    """
+    """List the joint values of `law`, that of node `rn` or of its choice, in all rows that a later value mixes."""
     coupled, table = rn.coupled_plates, law.support_table()
     for plate in reversed(coupled):
         states, rows = len(table), plate.size or 1
@@ -76,25 +74,19 @@ def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
 
 
 def parameter_is_number(name: str, x: Node) -> Node:
-    """Return whether parameter `name` of a discrete law is a number in all entries; log-odds and ends may be
-    infinite.
-    """
+    """Return whether parameter `name` of a discrete law has numbers only; log-odds and ends may be infinite."""
     size = ops.absolute(x)
     known = ops.less_equal(size, np.inf) if name.endswith(MAY_BE_INFINITE) else ops.less(size, np.inf)
     return ops.less(ops.reduce("amax", ops.cast(ops.logical_not(known), "float")), 0.5) if x.type.shape else known
 
 
 def previous_step_axis(axis: Axis) -> Axis:
-    """Return the axis along which the states of the step before run, in a chain; it is reduced after all of this
-    step's.
-    """
+    """Return the axis of the states of a chain's step before; it is reduced after all of this step's."""
     return Axis(f"{axis.name}:before", axis.kind, axis.size, axis.depth - PREVIOUS_STEP_DEPTH)
 
 
 def negative_log_marginal(log_density: Node, summed: Sequence[EnumeratedStates], reducer: CostReducer) -> Node:
-    """Return minus the log of the sum of exp(log_density) over the states of `summed`, weighed by their
-    probabilities.
-    """
+    """Return minus the log of the sum of exp(log_density) over states, weighed by their probabilities."""
     weight, axes = ops.const(1.0), sort_axes(s.axis for s in summed)
     for states in summed:
         if states.log_prob is not None:

@@ -82,9 +82,7 @@ class CostToGo:
         self._leaves: dict[Node, Node] = {}
 
     def costs_after(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """Return the costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one
-        branch.
-        """
+        """Return the costs `parts` downstream of a node, a number for every entry of the axes `keep`, in one branch."""
         scan = rn.site.scan
         if scan is None:
             return self._rest(rn, parts, keep, copy)
@@ -100,9 +98,7 @@ class CostToGo:
         return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
 
     def _rest(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """Return the sum of whole costs; over all rows of a plate whose rows a cost couples, since every row
-        reads all.
-        """
+        """Sum whole costs, over all rows of a plate whose rows a cost couples, since every row reads all."""
         kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
         values = [self.expansion.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
         return ops.stop(functools.reduce(ops.add, values))
@@ -495,9 +491,7 @@ class Expansion:
         return total
 
     def counted_terms(self, cost: Cost) -> list[Node]:
-        """Return the terms of the log-density that a cost sums over states, those left out that read what is
-        not there.
-        """
+        """List the terms of the log-density that a cost sums over states, but for those that read missing data."""
         if not self.missing_data and cost.step is not None:
             return [cost.step]
         return [f for f in cost.factors if self.missing_data.isdisjoint(data_arguments_of(f))]
@@ -548,9 +542,7 @@ class Expansion:
         return ops.expand(ops.cast(chain.constant_carries[number], node.type.dtype), node.type.axes)
 
     def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
-        """Return what a learned baseline may see of a node's row, and, in a loop, of its step: all known before the
-        draw.
-        """
+        """List what a learned baseline may see of a node's row, and in a loop of its step: known before the draw."""
         inputs, scan = rn.plate_inputs, rn.site.scan
         if scan is None:
             return inputs

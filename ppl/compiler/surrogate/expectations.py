@@ -34,9 +34,7 @@ class CostReducer:
         self._known: dict[tuple[Axis, tuple[Axis, ...], bool], Node] = {}
 
     def align_states(self, values: Sequence[Node], primal: bool = False) -> list[Node]:
-        """Return `values` over common axes; along an enumerated axis that is new, impossible states have no
-        derivative.
-        """
+        """Expand `values` to common axes; along an enumerated axis that is new, impossible ones have no derivative."""
         axes = union_axes(*(x.type.axes for x in values))
         masks = {a: self._within(a, axes, primal) for a in axes if a in self.possible}
         axes = union_axes(axes, *(m.type.axes for m in masks.values()))
@@ -113,9 +111,7 @@ class CostReducer:
         return x
 
     def total(self, x: Node, stopped: bool | Collection[Axis] = False, primal: bool = False) -> Node:
-        """Return the contribution of `x` to the objective, unplated (repeats stay); branches are summed or the primal
-        taken.
-        """
+        """Sum `x` to its share of the objective (repeats stay); branches are summed or the primal taken."""
         x = self.expect_over_states(x, stopped=stopped, primal=primal)
         branch = x.type.branch
         if branch is not None:
@@ -146,9 +142,7 @@ class MomentNode:
 
     @classmethod
     def make(cls, rn: RandomNode, dist: Distribution, axes: tuple[Axis, ...]) -> MomentNode:
-        """Return the mean over `axes` and all axes of the parameters, so that a cost never lacks an axis of the
-        covariance.
-        """
+        """Make the mean over `axes` and those of the parameters, so that a cost lacks no axis of the covariance."""
         everywhere = union_axes(axes, *(p.type.axes for p in dist.params.values()))
         return cls(rn, dist, ops.mark(ops.expand(dist.node_mean(), everywhere), rn.name))
 

@@ -76,9 +76,7 @@ def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
 
 
 def guard_applies(guard: RangeGuard | TracedCondition, above: set[str], sites: Sequence[str] | None = None) -> bool:
-    """Return whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come
-    from.
-    """
+    """Say whether a guard belongs to the loss, or to a sample of `sites`, which random nodes `above` lead to."""
     if guard.reader is not None:
         return guard.reader.costs if sites is None else not guard.reader.sites.isdisjoint(sites)
     return guard.name in above if guard.drawn else sites is None
@@ -96,9 +94,7 @@ def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Conditi
 
 
 def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[int]) -> bool:
-    """Return whether a formula is computed from the parameter of a condition: the mean of a Normal is not from its
-    scale.
-    """
+    """Say whether a formula is computed from a condition's parameter: the mean of a Normal is not from its scale."""
     if constant_value(condition.value) is not None or id(condition.value) in above:
         return True
     params = {id(without_expand(n)) for n in use.dist.params.values()}
@@ -242,9 +238,7 @@ OUT_OF_RANGE = "parameters out of range"
 
 
 def find_guards(trace: Trace) -> list[RangeGuard]:
-    """Return the conditions that must be computed: not proved, not checked when data are bound, and of a node that
-    counts.
-    """
+    """Find the conditions to compute: not proved, not checked when data are bound, and of a node that counts."""
     objective = objective_nodes(trace)
     used = {id(n) for n in topological(objective)}
     listed = [c for c in conditions(trace) if not c.condition.proved]
@@ -257,9 +251,7 @@ def find_guards(trace: Trace) -> list[RangeGuard]:
 
 
 def _is_guarded(site: Site, condition: Condition, used: Set[int]) -> bool:
-    """Return whether an unproved condition of a node has to be computed; objectives are computed from the
-    nodes `used`.
-    """
+    """Say whether a node's unproved condition has to be computed; objectives are computed from the nodes `used`."""
     if condition.shows or parameter_argument(site, condition) is not None:
         return False
     return site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used
@@ -323,9 +315,7 @@ def objective_nodes(trace: Trace) -> list[Node]:
 
 
 def add_guards(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
-    """Return `loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and
-    repeats.
-    """
+    """Return `loss` with its bits; NaN where a guard that it depends on fails, over the axes `keep` and repeats."""
     term = loss_penalty(expansion, keep)
     loss = loss if term is None else ops.add(loss, term)
     term = unsampled_penalty(expansion)
@@ -395,9 +385,7 @@ def check_constants(trace: Trace, dtype: np.dtype) -> None:
 
 
 def _counts_at_once(each: TracedCondition) -> bool:
-    """Return whether constants that fail a condition are an error before any call; `find_guards` has looked at
-    formulas.
-    """
+    """Say whether constants that fail it are an error before any call; `find_guards` has looked at formulas."""
     if isinstance(each.reader, FormulaUse):
         return each.reader.costs or bool(each.reader.sites)
     return each.reader is None and (each.drawn or each.site.mask is not None or not each.condition.draws)
