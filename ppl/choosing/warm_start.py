@@ -111,8 +111,8 @@ def _train_weights(
     program: PreparedProgram, state: State, data: Sequence[Any], weights: list[str], count: int, rate: float
 ) -> State:
     """Return the state with the weights that training comes to."""
-    ahead = _with_auxiliary(state, {n: state.aux[n] + 1.0 for n in weights})
-    here, there = (_moment_slopes(program, s, data, weights, count) for s in (state, ahead))
+    shifted = _with_auxiliary(state, {n: state.aux[n] + 1.0 for n in weights})
+    here, there = (_moment_slopes(program, s, data, weights, count) for s in (state, shifted))
     at = np.concatenate([np.ravel(state.aux[n]) for n in weights]).astype(np.float64)
     shapes = [np.shape(state.aux[n]) for n in weights]
     parts = np.split(simulate_adam(at, here, there, rate), np.cumsum([math.prod(s) for s in shapes])[:-1])

@@ -96,9 +96,9 @@ def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 
     With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
     """
     if call.particles is None and call.rows is None:
-        standing = FrozenSteps(program, call)
-        standing.take(1)
-        timed = standing.seconds
+        frozen = FrozenSteps(program, call)
+        frozen.take(1)
+        timed = frozen.seconds
     else:
         step(program, call)
         timed = functools.partial(_seconds_of_call, program, call)
@@ -257,7 +257,7 @@ def adapt_state(program: Any, state: State, data: Sequence[Any]) -> State:
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
         return state
     fresh = program.init(state.seed, *data)
-    return held(program, fresh.replace(params=state.params), state, data)
+    return keep_step_and_carried(program, fresh.replace(params=state.params), state, data)
 
 
 def _describe_difference(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]) -> str:
@@ -279,10 +279,10 @@ def warm_up(program: Any, call: Call, steps: int) -> State:
         return state
     for _ in range(steps):
         moved = step(program, replace(call, state=moved, seed=None))
-    return held(program, moved, state, call.data)
+    return keep_step_and_carried(program, moved, state, call.data)
 
 
-def held(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:
+def keep_step_and_carried(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:
     """Return `moved` with the step counter and the carried values of `state`."""
     kept = {name: state.aux[name] for name in program.prepare(*data).trace.carried if name in state.aux}
     return moved.replace(step=state.step, aux={**moved.aux, **kept})

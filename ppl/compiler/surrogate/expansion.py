@@ -85,25 +85,25 @@ class CostToGo:
         """Return the costs `parts` downstream of a node, a number for every entry of the axes `keep`, in one branch."""
         scan = rn.site.scan
         if scan is None:
-            return self._rest(rn, parts, keep, copy)
+            return self._sum_whole_costs(rn, parts, keep, copy)
         found: list[Node] = []
         inner: Scan | None = None
         level: Scan | None = scan
         while level is not None:
-            found += self._in_loop(rn, level, inner, parts, keep, copy)
+            found += self._costs_in_loop(rn, level, inner, parts, keep, copy)
             inner, level = level, level.outer
         beyond = [p for p in parts if scan.chain[0] not in _enclosing_scans(p)]
         if beyond:
-            found.append(self._leaf(self._rest(rn, beyond, keep, copy)))
+            found.append(self._leaf_for(self._sum_whole_costs(rn, beyond, keep, copy)))
         return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
 
-    def _rest(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
+    def _sum_whole_costs(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
         """Sum whole costs, over all rows of a plate whose rows a cost couples, since every row reads all."""
         kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
         values = [self.expansion.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
         return ops.stop(functools.reduce(ops.add, values))
 
-    def _in_loop(
+    def _costs_in_loop(
         self,
         rn: RandomNode,
         level: Scan,
@@ -135,10 +135,10 @@ class CostToGo:
         if then:
             recurrence = expansion.recurrence(level)
             stack = sum_over_later_steps(recurrence, recurrence.stacked(functools.reduce(ops.add, then)))
-            found.append(recurrence.slice(self._leaf(stack) if level.outer is None else stack))
+            found.append(recurrence.slice(self._leaf_for(stack) if level.outer is None else stack))
         return found
 
-    def _leaf(self, value: Node) -> Node:
+    def _leaf_for(self, value: Node) -> Node:
         """Return a leaf that stands for a value made outside of all loops."""
         if value not in self._leaves:
             leaf = self._leaves[value] = placeholder(value.type)
@@ -251,7 +251,7 @@ class Expansion:
 
         Only states that nothing reaches have such parameters and a finite loss.
         """
-        known = self._conditions(
+        known = self._number_conditions_of(
             node, [self.number_conditions[id(a)] for a in node.args if id(a) in self.number_conditions]
         )
         if node.op == "sample" and node.attrs["site"].dist.discrete:
@@ -306,11 +306,11 @@ class Expansion:
             axes = (*node.attrs["axes"], *self.particle_axes, *self.repeat_axes)
             return ops.row_key(node.attrs["name"], axes, [self.env[id(t)] for t in node.args])
         if node.op == "step_input":
-            return self._input(node)
+            return self._step_input(node)
         if not node.args:
             return node
         if node.op in ("stacked", "final"):
-            return self._stacked(node) if node.op == "stacked" else self._final(node)
+            return self._stacked_value(node) if node.op == "stacked" else self._final_carry(node)
         args = [self.env[id(a)] for a in node.args]
         if node.op == "expand":
             return ops.expand(args[0], node.attrs["axes"], node.type.shape)
@@ -338,7 +338,7 @@ class Expansion:
         uniforms = self._uniforms(rn.site, plates, dist.uniforms(), 0)
         if self.mode != "gradient":
             return dist.draw(*uniforms)
-        return self._branch(rn, dist, estimator, plates, uniforms)
+        return self._expand_branches(rn, dist, estimator, plates, uniforms)
 
     def _redraw(self, node: Node, site: Site) -> Node:
         """Draw an observed node."""
@@ -355,7 +355,7 @@ class Expansion:
             for i, s in enumerate(shapes)
         )
 
-    def _branch(
+    def _expand_branches(
         self,
         rn: RandomNode,
         dist: Distribution,
@@ -370,11 +370,11 @@ class Expansion:
             dist.with_params(own),
             uniforms,
             fresh=lambda shapes: self._uniforms(rn.site, plates, shapes, CONDITIONAL_PURPOSE),
-            aux=lambda key, spec: self._aux(rn.name, key, spec),
-            option=self._option,
+            aux=lambda key, spec: self._auxiliary_variable(rn.name, key, spec),
+            option=self._option_value,
             particles=self.particles,
             learnable=rn.learnable,
-            inputs=self._inputs(rn),
+            inputs=self._baseline_inputs(rn),
             relaxes=lambda: rn.soft_order()[0] > JUMP,
             importance=self.importance.get(rn.name),
         )
@@ -391,11 +391,11 @@ class Expansion:
         elif not made.sides and made.primal is ctx.draw():
             value = dist.draw(*uniforms)
         else:
-            value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
+            value = self._assemble_branches(rn, dist, estimator, made, inherited, uniforms)
         self.branches[rn.name] = made
         return value
 
-    def _assemble(
+    def _assemble_branches(
         self,
         rn: RandomNode,
         dist: Distribution,
@@ -407,13 +407,13 @@ class Expansion:
         pieces: dict[Branch, Node] = {PRIMAL: made.primal}
         for copy in dict.fromkeys(inherited):
             at = dist.with_params(tuple(ops.pick_branch(p, copy) for p in dist.params.values()))
-            pieces[copy] = self._follow(at, copy, uniforms)
+            pieces[copy] = self._value_in_side_branch(at, copy, uniforms)
         for i, side in enumerate(made.sides, 1):
             value = side.value if side.weight is None else ops.scale_grad(side.value, side.weight)
             pieces[Branch(rn.rank, rn.name, i, side.live, side.soft)] = value
         return ops.assemble_branches(pieces, branch_axis(tuple(pieces)))
 
-    def _follow(self, dist: Distribution, copy: Branch, uniforms: tuple[Node, ...]) -> Node:
+    def _value_in_side_branch(self, dist: Distribution, copy: Branch, uniforms: tuple[Node, ...]) -> Node:
         """Return a node's value in an earlier node's side branch, on the primal's noise; relaxed where that is soft."""
         if copy.soft and dist.discrete:
             temperature = self.branches[copy.node].temperature
@@ -421,7 +421,7 @@ class Expansion:
             return dist.relax(temperature, *uniforms)
         return dist.draw(*uniforms)
 
-    def _aux(self, site: str, key: str, spec: Auxiliary) -> Node:
+    def _auxiliary_variable(self, site: str, key: str, spec: Auxiliary) -> Node:
         name = f"{site}/{key}"
         scan = self.graph[site].site.scan
         scans = scan.chain if spec.per_step and scan is not None else ()
@@ -431,7 +431,7 @@ class Expansion:
         self.aux[name] = ExpandedAuxiliary(leaf, value, spec, site)
         return value
 
-    def _option(self, option: Option) -> Node:
+    def _option_value(self, option: Option) -> Node:
         if isinstance(option, Hyper):
             self.hypers.setdefault(option.name, option.default)
             return make("hyper", name=option.name)
@@ -465,7 +465,7 @@ class Expansion:
             self.recurrence(scan.outer)
         if scan not in self.recurrences:
             self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
-            self._enter(scan, self.recurrences[scan])
+            self._find_carries(scan, self.recurrences[scan])
         return self.recurrences[scan]
 
     def chain(self, scan: Scan) -> ForwardAlgorithm | None:
@@ -479,7 +479,7 @@ class Expansion:
             self.chains[scan] = ForwardAlgorithm(self, scan, names)
         return self.chains.get(scan)
 
-    def tilted(self, chain: ForwardAlgorithm) -> Node:
+    def query_tilts(self, chain: ForwardAlgorithm) -> Node:
         """Zeros that stand for the states of a chain's nodes in a step, where their probabilities are asked for."""
         total = ops.const(0.0)
         for query in self.queries:
@@ -501,14 +501,14 @@ class Expansion:
         value, scan = self.fixed_draws[rn.name], rn.site.scan
         return value if scan is None else self.recurrence(scan).slice(value)
 
-    def _stacked(self, node: Node) -> Node:
+    def _stacked_value(self, node: Node) -> Node:
         """Return a value of a loop seen from outside; over the states of a chain, its expectation."""
         scan: Scan = node.attrs["scan"].leader
         recurrence, chain = self.recurrence(scan), self.chain(scan)
         value = self.env[id(node.args[0])]
         return recurrence.stacked(value if chain is None else chain.expectation(node.args[0], value))
 
-    def _enter(self, scan: Scan, found: Recurrence) -> None:
+    def _find_carries(self, scan: Scan, found: Recurrence) -> None:
         """Find the carries of a loop: they gain all the axes that a step gives them."""
         inits, chain = self.expand(scan.inits), self.chain(scan)
         inits = inits if chain is None else chain.initial_carries(inits)
@@ -525,7 +525,7 @@ class Expansion:
                 del self.recurrences[inner]
             inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
 
-    def _input(self, node: Node) -> Node:
+    def _step_input(self, node: Node) -> Node:
         """Expand what a step of a loop reads."""
         node = resolve_alias(node)
         if node.op != "step_input":
@@ -541,7 +541,7 @@ class Expansion:
             return found.carries[number]
         return ops.expand(ops.cast(chain.constant_carries[number], node.type.dtype), node.type.axes)
 
-    def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
+    def _baseline_inputs(self, rn: RandomNode) -> tuple[Node, ...]:
         """List what a learned baseline may see of a node's row, and in a loop of its step: known before the draw."""
         inputs, scan = rn.plate_inputs, rn.site.scan
         if scan is None:
@@ -553,18 +553,18 @@ class Expansion:
         within = (*rn.node.type.axes, *self.repeat_axes, *self.particle_axes)
         return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
 
-    def _final(self, node: Node) -> Node:
+    def _final_carry(self, node: Node) -> Node:
         """Return a carry of a loop after the last step."""
         scan: Scan = node.attrs["scan"]
         return self.recurrence(scan.leader).final(scan.carry_offset + node.attrs["index"])
 
-    def _conditions(self, node: Node, known: list[Node]) -> list[Node]:
+    def _number_conditions_of(self, node: Node, known: list[Node]) -> list[Node]:
         """Return what is `known` of the arguments of `node`; where it is seen from outside of a loop, of all steps."""
         if node.op not in ("stacked", "final"):
             return known
-        return [self._throughout(x, node.attrs["scan"].leader) for x in known]
+        return [self._holds_in_all_steps(x, node.attrs["scan"].leader) for x in known]
 
-    def _throughout(self, holds: Node, scan: Scan) -> Node:
+    def _holds_in_all_steps(self, holds: Node, scan: Scan) -> Node:
         """Return whether what may be said of a step holds in all steps, and in all states of a chain."""
         recurrence, chain = self.recurrence(scan), self.chain(scan)
         if not recurrence.varying_nodes([holds]):
@@ -587,7 +587,7 @@ class Expansion:
         self.expand_outputs()
         trace = self.graph.trace
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
-        self.pieces = {n: self._pieces(trace.costs[n], value) for n, value in costs.items()}
+        self.pieces = {n: self._split_cost(trace.costs[n], value) for n, value in costs.items()}
         listed = [s for s in trace.sites.values() if s.node is not None and (self.mode == "sample" or s.scan is None)]
         values = {site.name: self._shown(site) for site in listed}
         primal = {
@@ -596,23 +596,23 @@ class Expansion:
         loss = _sum_over_axes(list(primal.values()), self.repeat_axes)
         surrogate, advantages, fits = loss, {}, {}
         if self.mode == "gradient":
-            self.parts = [part for cost in trace.costs.values() for part in self._parts(cost)]
+            self.parts = [part for cost in trace.costs.values() for part in self._terms_of_cost(cost)]
             terms = [self.reducer.total(part.value, stopped=self.not_above(part)) for part in self.parts]
             for name in self.branches:
                 found = self._score_term(name)
                 if found is not None:
-                    terms.append(self.reducer.total(self._total(name, found[0]), stopped=True))
+                    terms.append(self.reducer.total(self._total_score(name, found[0]), stopped=True))
                     advantages[name] = found[1]
                     fit = self.branches[name].fit
-                    fits.update({name: self._mean(name, fit(found[1]))} if fit is not None else {})
+                    fits.update({name: self._mean_over_steps(name, fit(found[1]))} if fit is not None else {})
             surrogate = _sum_over_axes(terms, self.repeat_axes)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
         for name, param in trace.params.items():  # the gradient of one that nothing reads is an output too: 0
             self.wrt.setdefault(name, ops.expand(param.node, self.repeat_axes))
         return ExpandedProgram(
             values, primal, loss, surrogate, self.wrt, self.aux, self.own_parameters, advantages, self.hypers, copies,
-            fits, self._mean, lambda name, value: self.stack_over_steps(value, self.graph[name].site.scan),
-            self.cost_to_go.deferred, self._change,
+            fits, self._mean_over_steps, lambda name, value: self.stack_over_steps(value, self.graph[name].site.scan),
+            self.cost_to_go.deferred, self._change_where_running,
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:
@@ -643,7 +643,7 @@ class Expansion:
 
         return of
 
-    def _total(self, name: str, value: Node) -> Node:
+    def _total_score(self, name: str, value: Node) -> Node:
         """Return the sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
         site = self.graph[name].site
         active = self._active(site)
@@ -653,7 +653,7 @@ class Expansion:
         """Return whether a row of the primal still runs in the loops of a site; None where all do."""
         return None if site.active is None else ops.pick_branch(self.expand([site.active])[0])
 
-    def _mean(self, name: str, value: Node) -> Node:
+    def _mean_over_steps(self, name: str, value: Node) -> Node:
         """Return the mean of a value of a node's steps, of those in which rows run: in others it is 0."""
         site = self.graph[name].site
         if site.scan is None:
@@ -670,12 +670,12 @@ class Expansion:
             value, scan = ops.reduce_sum(self.recurrence(scan).stacked(value), 0), scan.outer
         return value
 
-    def _change(self, name: str, new: Node, old: Node) -> Node | None:
+    def _change_where_running(self, name: str, new: Node, old: Node) -> Node | None:
         """Return how a value of a node's steps changes, 0 in steps in which no row runs; None where rows run in all."""
         share = self._running(self.graph[name].site)
         return None if share is None else ops.where(ops.less(0.0, share), ops.sub(new, old), 0.0)
 
-    def _parts(self, cost: Cost) -> list[CostTerm]:
+    def _terms_of_cost(self, cost: Cost) -> list[CostTerm]:
         """Return a cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
         terms = self.graph.terms
         found = terms.of[cost.name]
@@ -684,7 +684,7 @@ class Expansion:
             return [CostTerm(x, terms.names(reach(n).direct), cost, n) for n, x in self.pieces[cost.name]]
         if len(found) == 1:
             return [CostTerm(self.costs[cost.name], terms.names(found[0].reach.direct), cost, cost.step)]
-        values = [self._averaged(cost, self._nan_unless_number(t.node, self.env[id(t.node)])) for t in found]
+        values = [self._with_moments(cost, self._nan_unless_number(t.node, self.env[id(t.node)])) for t in found]
         return [
             CostTerm(value, terms.names(t.reach.direct), cost, t.step) for value, t in zip(values, found, strict=True)
         ]
@@ -694,15 +694,15 @@ class Expansion:
         return {axis for name, axis in self.enumerated.items() if name not in part.above}
 
     def _expected(self, cost: Cost) -> Node:
-        return self._averaged(cost, self._cost(cost))
+        return self._with_moments(cost, self._cost_value(cost))
 
-    def _averaged(self, cost: Cost, value: Node) -> Node:
+    def _with_moments(self, cost: Cost, value: Node) -> Node:
         """Return a cost or term of it, its expectation taken over the nodes whose value is their mean."""
         for moment in self.moments:
             value = moment.expectation(cost, value)
         return value
 
-    def _cost(self, cost: Cost) -> Node:
+    def _cost_value(self, cost: Cost) -> Node:
         value = self._nan_unless_number(cost.node, self.env[id(cost.node)])
         if not cost.marginalize:
             return value
@@ -724,14 +724,14 @@ class Expansion:
         plates = [tuple(a for a in n.node.type.axes if a not in n.coupled_plates) for n in nodes]
         return [SummedVariable(self.marginal[n.name], axes) for n, axes in zip(nodes, plates, strict=True)]
 
-    def _pieces(self, cost: Cost, value: Node) -> list[tuple[Node, Node]]:
+    def _split_cost(self, cost: Cost, value: Node) -> list[tuple[Node, Node]]:
         """Terms of a cost whose enumerated nodes have too many joint states for one table, and what they become."""
         joint = math.prod(a.size or 1 for a in value.type.axes if a in self.reducer.weights)
         if joint <= SPLIT_FROM_STATES or cost.marginalize or cost.bound is not None or cost.scan is not None:
             return [(cost.node, value)]
         terms = cost_terms(cost.node)
         return [
-            (n, self._averaged(cost, self._nan_unless_number(n, x)))
+            (n, self._with_moments(cost, self._nan_unless_number(n, x)))
             for n, x in zip(terms, self.expand(terms), strict=True)
         ]
 
@@ -823,14 +823,16 @@ class ForwardAlgorithm:
             for axis in self.previous_states:
                 self.expansion.reducer.weights[axis] = ops.const(1.0)
             self.expansion.reducer.weights[self.previous_states[-1]] = message
-        carried = [self._later(x) if varies else x for x, varies in zip(outs, self.carry_varies, strict=True)]
+        carried = [
+            self._as_previous_states(x) if varies else x for x, varies in zip(outs, self.carry_varies, strict=True)
+        ]
         new = self._message(message)
         if not self.marginal:
-            return [*carried, self._later(new)]
+            return [*carried, self._as_previous_states(new)]
         top = finite_maximum(new, sort_axes(a for a in self.states if a in new.type.axes))
-        return [*carried, self._later(ops.sub(new, top)), ops.add(carries[-1], top)]
+        return [*carried, self._as_previous_states(ops.sub(new, top)), ops.add(carries[-1], top)]
 
-    def _later(self, x: Node) -> Node:
+    def _as_previous_states(self, x: Node) -> Node:
         """Return a value of this step's states, as one of the states before the next step.
 
         Given this step's states it is the same for all states before, of which one is taken.
@@ -861,17 +863,17 @@ class ForwardAlgorithm:
             if cost.scan is self.scan and cost.marginalize and cost.step is not None:
                 for term in expansion.expand(expansion.counted_terms(cost)):
                     seen = ops.add(seen, term)
-        seen = ops.add(seen, expansion.tilted(self))
+        seen = ops.add(seen, expansion.query_tilts(self))
         self.table = Factor(ops.add(ops.add(message, moved), seen), weight if weight.type.axes else None)
         if not weight.type.axes and not any(axis in seen.type.axes for axis in self.previous_states):
-            return self._product(message, moved, seen)
+            return self._message_by_product(message, moved, seen)
         log_density = ops.add(ops.add(message, moved), seen)
         weight, log_density = expansion.reducer.align_states([weight, log_density])
         missing = [axis for axis in (*self.states, *self.previous_states) if axis not in log_density.type.axes]
         weight, log_density = (ops.expand(x, (*x.type.axes, *missing)) for x in (weight, log_density))
         return log_weighted_sum(weight, log_density, self.previous_states)
 
-    def _product(self, message: Node, moved: Node, seen: Node) -> Node:
+    def _message_by_product(self, message: Node, moved: Node, seen: Node) -> Node:
         """Return the message where all moves are possible, and what is seen depends on this step's states alone.
 
         It is a product with the probabilities of moves, which steps may share. The state before that is the most

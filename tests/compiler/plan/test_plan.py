@@ -9,6 +9,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform, estimators
 from ppl.compiler.plan.decision_table import TABLE, choose_estimators
+from ppl.compiler.plan.plan import MeasuredCandidate
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -391,6 +392,17 @@ def test_plans_do_not_depend_on_the_order_of_the_dict_entries_of_distinct_nodes(
     one = choose_estimators(graph, {"enc/h1": Rebar(), "enc/h2": ScoreFunction()})
     two = choose_estimators(graph, {"enc/h2": ScoreFunction(), "enc/h1": Rebar()})
     assert one.estimators == two.estimators and list(one) == list(two)
+
+
+def test_choosing_changes_neither_the_graph_nor_a_plan():
+    graph = ppl.compile(bernoulli(5)).prepare().graph
+    summed = choose_estimators(graph, Enumerate())
+    assert summed["b"].estimator == Enumerate() and not graph.enumerated
+    assert choose_estimators(graph)["b"].estimator == DisARM()
+    assert ppl.compile(bernoulli(5), estimators=Enumerate()).prepare().graph.enumerated == {"b"}
+    tuned = summed.with_measurements({"b": [MeasuredCandidate(Enumerate(), 1.0)]})
+    assert tuned["b"].reason == "the only candidate that was admissible" and "b" in tuned.measured
+    assert summed["b"].reason.startswith("named by the user") and "b" not in summed.measured
 
 
 def test_one_hot_and_integer_categories_get_different_estimators():
