@@ -56,10 +56,9 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
             v = ops.expand(make("param", name=HVP_VECTOR + name, shape=leaf.type.shape), leaf.type.axes)
             inner = ops.add(inner, ops.reduce_sum(ops.mul(g, v)))
     variant = ProgramVariant(scalars={"loss": add_guards(expanded.loss, expansion)}, hypers=expanded.hypers)
-    variant.stages["expand"] = {"loss": expanded.loss, "surrogate": surrogate}
     for (name, leaf), h in zip(expanded.wrt.items(), vjp([(inner, ops.const(1.0))], wrt), strict=True):
         variant.grads[name] = ops.zeros_like(leaf.type) if h is None else h
-    return simplify_variant(variant)
+    return simplify_variant(variant, {"loss": expanded.loss, "surrogate": surrogate})
 
 
 def second_order_plan(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> dict[str, Estimator]:

@@ -6,6 +6,7 @@ repeats axis. A variant holds plain IR; `ppl.compiler.lower` takes it from here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
@@ -91,8 +92,7 @@ def build_gradient(
     """Build loss, costs, gradients with respect to every parameter, and new auxiliary values."""
     expansion = Expansion(graph, plan, "gradient", repeats, particles)
     expanded = expansion.run()
-    variant = _new_variant(expanded, expansion)
-    variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
+    variant, stage = _new_variant(expanded, expansion), {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_slots = auxiliary_layout(expanded)
     require_distinct_names(graph, set(variant.aux_slots))
     variant.aux_slots |= {n: AuxiliarySlot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
@@ -109,20 +109,15 @@ def build_gradient(
         variant.aux = {name: updates[name] for name in variant.aux_slots}
     if expanded.deferred:
         variant.replace_outputs(substitute(list(variant.outputs().values()), expanded.deferred))
-        for name, stage in variant.stages.items():
-            variant.stages[name] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
-    return simplify_variant(variant)
+        stage = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
+    return simplify_variant(variant, stage)
 
 
-def build_value(
-    graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
-) -> ProgramVariant:
+def build_value(graph: StochasticGraph, plan: Mapping[str, Estimator], particles: int | None = None) -> ProgramVariant:
     """Build loss and costs with true nodes."""
-    expansion = Expansion(graph, plan, "value", repeats, particles)
+    expansion = Expansion(graph, plan, "value", particles=particles)
     expanded = expansion.run()
-    variant = _new_variant(expanded, expansion)
-    variant.stages["expand"] = {"loss": expanded.loss}
-    return simplify_variant(variant)
+    return simplify_variant(_new_variant(expanded, expansion), {"loss": expanded.loss})
 
 
 def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> ProgramVariant:
@@ -132,22 +127,15 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Program
     plates = [a for c in expansion.costs.values() for a in c.type.axes if a.kind is Kind.PLATE and a.depth == 0]
     if len(set(plates)) != 1:
         raise ModelError(f"per_row needs costs in one outermost plate; found {[a.name for a in dict.fromkeys(plates)]}")
-    total: Node | None = None
+    reducer, rows = expansion.reducer, []
     for name in expansion.costs:
-        folded = ops.const(0.0)
-        for _, piece in expansion.pieces[name]:
-            folded = ops.add(
-                folded, expansion.reducer.particles(expansion.reducer.expect_over_states(piece, primal=True))
-            )
+        pieces = (reducer.expect_over_states(piece, primal=True) for _, piece in expansion.pieces[name])
+        folded = functools.reduce(ops.add, map(reducer.particles, pieces), ops.const(0.0))
         if plates[0] not in folded.type.axes:
             raise ModelError(f"per_row: cost '{name}' lies outside plate '{plates[0].name}'")
-        row = expansion.reducer.plates(folded, keep=(plates[0],))
-        total = row if total is None else ops.add(total, row)
-    assert total is not None
-    total = add_guards(total, expansion, keep=plates)
-    variant = ProgramVariant(arrays={"rows": total}, hypers=expanded.hypers)
-    variant.stages["expand"] = {"rows": total}
-    return simplify_variant(variant)
+        rows.append(reducer.plates(folded, keep=(plates[0],)))
+    total = add_guards(functools.reduce(ops.add, rows), expansion, keep=plates)
+    return simplify_variant(ProgramVariant(arrays={"rows": total}, hypers=expanded.hypers), {"rows": total})
 
 
 def build_sample(
@@ -158,9 +146,7 @@ def build_sample(
 ) -> ProgramVariant:
     """Build the values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
     arrays = draws(graph, sites, plan)
-    variant = ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers))
-    variant.stages["expand"] = dict(arrays)
-    return simplify_variant(variant)
+    return simplify_variant(ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers)), dict(arrays))
 
 
 def build_violations(
@@ -170,12 +156,8 @@ def build_violations(
     expansion = Expansion(graph, plan, mode, particles=particles)  # type: ignore[arg-type]
     expanded = expansion.run()
     terms = (sum_guards(expansion, loss_conditions(graph.trace)), unsampled_penalty(expansion))
-    loss = ops.const(0.0)
-    for term in terms:
-        loss = loss if term is None else ops.add(loss, term)
-    variant = ProgramVariant(scalars={"loss": loss}, hypers=expanded.hypers)
-    variant.stages["expand"] = dict(variant.scalars)
-    return simplify_variant(variant)
+    loss = functools.reduce(ops.add, (term for term in terms if term is not None), ops.const(0.0))
+    return simplify_variant(ProgramVariant(scalars={"loss": loss}, hypers=expanded.hypers), {"loss": loss})
 
 
 def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVariant:
@@ -186,9 +168,9 @@ def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVari
     return ProgramVariant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
 
 
-def simplify_variant(variant: ProgramVariant) -> ProgramVariant:
-    """Simplify the outputs of a differentiated variant in place, keep both stages for `program.ir`, and return it."""
-    variant.stages["differentiate"] = variant.outputs()
+def simplify_variant(variant: ProgramVariant, expanded: dict[str, Node]) -> ProgramVariant:
+    """Simplify the outputs of a differentiated variant in place, keep all stages for `program.ir`, and return it."""
+    variant.stages |= {"expand": expanded, "differentiate": variant.outputs()}
     nodes = erase_markers(list(variant.outputs().values()))
     variant.replace_outputs(simplify(drop_unread_branches(simplify(nodes))))
     variant.stages["simplify"] = variant.outputs()
