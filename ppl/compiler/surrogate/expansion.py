@@ -228,6 +228,7 @@ class Expansion:
         self.costs: dict[str, Node] = {}
         self.pieces: dict[str, list[tuple[Node, Node]]] = {}
         self.parts: list[CostTerm] = []
+        # what the loss is NaN by, once a function of `guards` has found it
         self.penalties: dict[str, Node | None] = {}
 
     def expand_outputs(self) -> None:

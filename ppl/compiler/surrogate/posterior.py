@@ -103,10 +103,9 @@ class BackwardSampling:
         """Draw the states of all steps, beginning with the step that was run last."""
         found = self.expansion.recurrence(scan)
         self.evidence.append(ops.neg(chain.total(found)))
-        last = _with_axes(found.final(len(scan.carries)), (*chain.previous_states, *chain.states))
-        tables = _with_axes(
-            found.stacked(_with_axes(log_factor(chain.table), (*chain.previous_states, *chain.states))), ()
-        )
+        states = (*chain.previous_states, *chain.states)
+        last = _with_axes(found.final(len(scan.carries)), states)
+        tables = found.stacked(_with_axes(log_factor(chain.table), states))
         if scan.length > 1:
             rest = tuple((0, n, 1) for n in tables.type.shape[1:])
             later = ops.window(tables, ((0 if scan.reverse else 1, scan.length - 1, 1), *rest))
