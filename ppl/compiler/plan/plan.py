@@ -219,7 +219,8 @@ class Plan(Mapping[str, Choice]):
         weighed: tuple[JointChoice, ...] = (),
     ) -> Plan:
         """Return the plan with `measured` as the reason of the choices it led to, and with what else was weighed."""
-        choices, known = Named("node", self.choices), {n: rows for n, rows in measured.items() if n in self.choices}
+        choices: dict[str, Choice] = Named("node", self.choices)
+        known = {name: rows for name, rows in measured.items() if name in choices}
         for name, rows in known.items():
             rivals = sum(not m.rejected for m in rows)
             reason = (
