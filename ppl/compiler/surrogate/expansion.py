@@ -3,7 +3,7 @@
 The expansion goes over the trace in order of computation. It rebuilds plain ops, which may gain axes (particles,
 enumerations, branches), and replaces random nodes by the branches of their estimators. It enters a loop over time when
 it meets the loop's first step input. Then it assembles the costs and the score terms into the surrogate, whose gradient
-is the estimate. Score functions are weighted by the cost to go (`CostToGo`). Nodes of a loop may be summed out step by
+is the estimate. Score functions are weighted by the cost to go. Nodes of a loop may be summed out step by
 step (`ForwardAlgorithm`)."""
 
 from __future__ import annotations
@@ -70,82 +70,6 @@ def redrawn_nodes(trace: Trace, redraw: RedrawMode) -> dict[int, Node]:
     return {id(s.node): s.redrawn for s in sites if s.redrawn is not None} if redraw else {}
 
 
-class CostToGo:
-    """The downstream costs of nodes of one expansion, stopped.
-
-    Values that are made outside of all loops and read in a step are leaves; `deferred` says what they stand for.
-    """
-
-    def __init__(self, expansion: Expansion):
-        self.expansion = expansion
-        self.deferred: dict[Node, Node] = {}
-        self._leaves: dict[Node, Node] = {}
-
-    def costs_after(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """Return the costs `parts` downstream of a node, a number for every entry of the axes `keep`, in one branch."""
-        scan = rn.site.scan
-        if scan is None:
-            return self._sum_whole_costs(rn, parts, keep, copy)
-        found: list[Node] = []
-        inner: Scan | None = None
-        level: Scan | None = scan
-        while level is not None:
-            found += self._costs_in_loop(rn, level, inner, parts, keep, copy)
-            inner, level = level, level.outer
-        beyond = [p for p in parts if scan.chain[0] not in _enclosing_scans(p)]
-        if beyond:
-            found.append(self._leaf_for(self._sum_whole_costs(rn, beyond, keep, copy)))
-        return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
-
-    def _sum_whole_costs(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
-        """Sum whole costs, over all rows of a plate whose rows a cost couples, since every row reads all."""
-        kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
-        values = [self.expansion.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
-        return ops.stop(functools.reduce(ops.add, values))
-
-    def _costs_in_loop(
-        self,
-        rn: RandomNode,
-        level: Scan,
-        inner: Scan | None,
-        parts: Sequence[CostTerm],
-        keep: Collection[Axis],
-        copy: object,
-    ) -> list[Node]:
-        """Return the costs to go in one loop: those of the rest of this step, and of later steps."""
-        expansion, terms = self.expansion, self.expansion.graph.terms
-        bit = terms.bit[rn.name]
-        later = terms.carries_reached(level, bit)
-        now: list[Node] = []
-        then: list[Node] = []
-        for part in parts:
-            if level not in _enclosing_scans(part):
-                continue
-            traced = _term_in_step(part, level)
-            reach = terms.reach(traced).direct
-            if not (reach & bit or reach & later):
-                continue
-            value = expansion.expand([traced])
-            if reach & bit and inner not in _enclosing_scans(part):
-                now.append(expansion.reducer.advantage(value, _without_coupled_plates(rn, keep, [traced], bit), copy))
-            if reach & later:
-                kept = _without_coupled_plates(rn, keep, [traced, *level.outs], bit | later)
-                then.append(expansion.reducer.advantage(value, kept, copy))
-        found = [functools.reduce(ops.add, now)] if now else []
-        if then:
-            recurrence = expansion.recurrence(level)
-            stack = sum_over_later_steps(recurrence, recurrence.stacked(functools.reduce(ops.add, then)))
-            found.append(recurrence.slice(self._leaf_for(stack) if level.outer is None else stack))
-        return found
-
-    def _leaf_for(self, value: Node) -> Node:
-        """Return a leaf that stands for a value made outside of all loops."""
-        if value not in self._leaves:
-            leaf = self._leaves[value] = placeholder(value.type)
-            self.deferred[leaf] = ops.stop(value)
-        return self._leaves[value]
-
-
 def _without_coupled_plates(rn: RandomNode, keep: Collection[Axis], values: Sequence[Node], bits: int) -> set[Axis]:
     """Return the axes `keep` but for plates whose rows one of `values`, all of one loop, couples."""
     nodes = topological(values)
@@ -202,7 +126,7 @@ class Expansion:
         self.particle_axes: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
         self.redraw, self.redrawn = redraw, redrawn_nodes(graph.trace, redraw)
         self.fixed_draws, self.missing_data, self.queries = fixed_draws, missing_data, queries
-        self.reducer, self.cost_to_go = CostReducer(), CostToGo(self)
+        self.reducer = CostReducer()
         self.leaves_support = mode == "gradient" and any(e.leaves_support for e in plan.values())
         # what traced nodes have become, and whether the discrete draws that they come from are numbers, by id
         self.env: dict[int, Node] = {}
@@ -228,6 +152,9 @@ class Expansion:
         self.costs: dict[str, Node] = {}
         self.pieces: dict[str, list[tuple[Node, Node]]] = {}
         self.parts: list[CostTerm] = []
+        # leaves in steps that stand for values made outside of all loops, by value, and the values stopped, by leaf
+        self.leaves: dict[Node, Node] = {}
+        self.deferred: dict[Node, Node] = {}
         # what the loss is NaN by, once a function of `guards` has found it
         self.penalties: dict[str, Node | None] = {}
 
@@ -613,7 +540,7 @@ class Expansion:
         return ExpandedProgram(
             values, primal, loss, surrogate, self.wrt, self.aux, self.own_parameters, advantages, self.hypers, copies,
             fits, self._mean_over_steps, lambda name, value: self.stack_over_steps(value, self.graph[name].site.scan),
-            self.cost_to_go.deferred, self._change_where_running,
+            self.deferred, self._change_where_running,
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:
@@ -736,6 +663,70 @@ class Expansion:
             for n, x in zip(terms, self.expand(terms), strict=True)
         ]
 
+    def _cost_to_go(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
+        """Return the costs `parts` downstream of a node, a number for every entry of the axes `keep`, in one branch."""
+        scan = rn.site.scan
+        if scan is None:
+            return self._sum_whole_costs(rn, parts, keep, copy)
+        found: list[Node] = []
+        inner: Scan | None = None
+        level: Scan | None = scan
+        while level is not None:
+            found += self._costs_in_loop(rn, level, inner, parts, keep, copy)
+            inner, level = level, level.outer
+        beyond = [p for p in parts if scan.chain[0] not in _enclosing_scans(p)]
+        if beyond:
+            found.append(self._leaf_for(self._sum_whole_costs(rn, beyond, keep, copy)))
+        return ops.stop(functools.reduce(ops.add, found, ops.const(0.0)))
+
+    def _sum_whole_costs(self, rn: RandomNode, parts: Sequence[CostTerm], keep: Collection[Axis], copy: object) -> Node:
+        """Sum whole costs, over all rows of a plate whose rows a cost couples, since every row reads all."""
+        kept = [set(keep) - set(rn.coupled_for(part.cost)) for part in parts]
+        values = [self.reducer.advantage([p.value], k, copy) for p, k in zip(parts, kept, strict=True)]
+        return ops.stop(functools.reduce(ops.add, values))
+
+    def _costs_in_loop(
+        self,
+        rn: RandomNode,
+        level: Scan,
+        inner: Scan | None,
+        parts: Sequence[CostTerm],
+        keep: Collection[Axis],
+        copy: object,
+    ) -> list[Node]:
+        """Return the costs to go in one loop: those of the rest of this step, and of later steps."""
+        terms = self.graph.terms
+        bit = terms.bit[rn.name]
+        later = terms.carries_reached(level, bit)
+        now: list[Node] = []
+        then: list[Node] = []
+        for part in parts:
+            if level not in _enclosing_scans(part):
+                continue
+            traced = _term_in_step(part, level)
+            reach = terms.reach(traced).direct
+            if not (reach & bit or reach & later):
+                continue
+            value = self.expand([traced])
+            if reach & bit and inner not in _enclosing_scans(part):
+                now.append(self.reducer.advantage(value, _without_coupled_plates(rn, keep, [traced], bit), copy))
+            if reach & later:
+                kept = _without_coupled_plates(rn, keep, [traced, *level.outs], bit | later)
+                then.append(self.reducer.advantage(value, kept, copy))
+        found = [functools.reduce(ops.add, now)] if now else []
+        if then:
+            recurrence = self.recurrence(level)
+            stack = sum_over_later_steps(recurrence, recurrence.stacked(functools.reduce(ops.add, then)))
+            found.append(recurrence.slice(self._leaf_for(stack) if level.outer is None else stack))
+        return found
+
+    def _leaf_for(self, value: Node) -> Node:
+        """Return a leaf that stands for a value made outside of all loops."""
+        if value not in self.leaves:
+            leaf = self.leaves[value] = placeholder(value.type)
+            self.deferred[leaf] = ops.stop(value)
+        return self.leaves[value]
+
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]
         made = self.branches[name]
@@ -747,7 +738,7 @@ class Expansion:
         keep = {*made.primal.type.axes, *states}  # in some states of other nodes the row has stopped
         copies = [PRIMAL, *(Branch(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
-            [self.cost_to_go.costs_after(rn, downstream, keep, copy) for copy in copies],
+            [self._cost_to_go(rn, downstream, keep, copy) for copy in copies],
             self._row_mean(rn.site),
             [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
             lambda x: self.reducer.advantage([x], keep),
