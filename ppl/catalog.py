@@ -146,7 +146,7 @@ def estimators(dist: Distribution) -> str:
         ppl.cost("cost", np.sum(np.cos(x)) if dist.angular else np.sum(x * x))
 
     node = StochasticGraph(as_objective(model).trace({}))["x"]
-    found = [type(row.estimator).__name__ for row in TABLE if row.estimator.supports(node).ok]
+    found = [type(row.estimator).__name__ for row in TABLE if row.listed and row.estimator.supports(node).ok]
     return ", ".join(dict.fromkeys(found)) or "none while its support moves"
 
 

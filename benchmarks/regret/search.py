@@ -16,7 +16,7 @@ from benchmarks.regret.graphs import GRAPHS
 from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_together
 from ppl.compiler.plan.decision_table import TABLE
 from ppl.errors import EstimatorError, NonFiniteError
-from ppl.estimators import CategoricalDisARM, Combine, Enumerate, Pathwise, ScoreFunction
+from ppl.estimators import CategoricalDisARM, Combine, Enumerate, ScoreFunction
 from ppl.estimators.base import Estimator
 
 T = TypeVar("T")
@@ -46,16 +46,11 @@ BEST = 3
 OTHERS = ScoreFunction("leave_one_out")
 
 MORE: tuple[Estimator, ...] = (
-    ScoreFunction(),
-    ScoreFunction("optimal"),
     ScoreFunction("learned"),
     Enumerate(units=1),
     Enumerate(units=1, baseline="leave_one_out"),
-    Enumerate(units=2, baseline="leave_one_out"),
     Enumerate(categories=1),
-    Combine(Pathwise(), OTHERS),
     Combine(CategoricalDisARM(), OTHERS),
-    Combine(Enumerate(categories=2), OTHERS),
 )
 """Candidates beside those of the table."""
 

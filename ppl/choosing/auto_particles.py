@@ -89,7 +89,7 @@ class Trial(NamedTuple):
 def choose_particles(
     make: MakeProgram, settings: Settings, examples: Sequence[Any], state: State | None = None
 ) -> Settings:
-    """`settings` with the number of particles chosen, and why.
+    """Return `settings` with the number of particles chosen, and why.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ class PlanWeighing:
                 self.measured = None
 
     def _bases(self) -> dict[int, PreparedProgram]:
-        """Programs of the decision table for one particle, and for the first larger number that there is one for."""
+        """Return the table's programs for one particle, and for the first larger number that there is one for."""
         found: dict[int, PreparedProgram] = {}
         refused: EstimatorError | None = None
         for number in PARTICLE_COUNTS:
@@ -165,7 +165,7 @@ class PlanWeighing:
         return PARTICLE_COUNTS[-1] * self.settings.max_copies
 
     def trials(self) -> list[Trial]:
-        """All plans at all numbers of particles."""
+        """Return all plans at all numbers of particles."""
         self._weigh(uniform_plans(self.compiled.graph, self.compiled.plan, self.measured is not None))
         self._weigh(mixed_plans(self.compiled.graph, [t.weighed.plan for t in self._ranked()]))
         weighed = list(self.weighed.values())
@@ -192,13 +192,13 @@ class PlanWeighing:
                 )
 
     def _too_long(self, plan: Plan) -> bool:
-        """Whether the steps of loops over time would be written out too often to be weighed in seconds."""
+        """Return whether the steps of loops over time would be written out too often to be weighed in seconds."""
         graph = self.compiled.graph
         written = plan.copies * graph.total_steps if plan_needs_unrolling(graph, plan.estimators) else 0
         return plan.copies > self.settings.max_copies and written > MOST_UNROLLED_STEPS
 
     def _with_variance(self, weighed: WeighedPlan, repeats: int) -> WeighedPlan:
-        """With its variance, measured from so many gradients or in closed form."""
+        """Return the plan with its variance, measured from so many gradients or in closed form."""
         if self.measured is None:
             graph, plan = self.compiled.graph, weighed.plan.estimators
             return weighed._replace(variance=lambda k: expected_variance(graph, plan, k))
@@ -206,7 +206,7 @@ class PlanWeighing:
         return weighed._replace(variance=_unknown_variance if found is None else found.at)
 
     def _ranked(self) -> list[Trial]:
-        """The best trial of every plan, the best plan first."""
+        """Return the best trial of every plan, the best plan first."""
         found = [min(self._at_all(w), key=lambda t: t.order) for w in self.weighed.values()]
         return sorted(found, key=lambda t: t.order)
 
@@ -219,19 +219,19 @@ class PlanWeighing:
         ]
 
     def _microseconds(self, weighed: WeighedPlan, particles: int) -> float:
-        """The price of a step; of combinations at least that with their first members, which they compute, too."""
+        """Return the price of a step; of combinations at least that of their first members, which they compute."""
         first = _plan_key({n: getattr(e, "members", (e,))[0] for n, e in weighed.plan.estimators.items()})
         sizes = {**self.rows, "n_particles": particles}
         return max(step_nanoseconds(w.counts, sizes) for w in (weighed, self.weighed.get(first, weighed))) / 1000
 
 
 def _plan_key(estimators: Mapping[str, Estimator]) -> str:
-    """What names a plan."""
+    """Return what names a plan."""
     return repr(sorted((name, e.label) for name, e in estimators.items()))
 
 
 def _unknown_variance(particles: int) -> float:
-    """Where no variance is known."""
+    """Return infinity: no variance is known."""
     return float("inf")
 
 
@@ -254,7 +254,7 @@ def _require_variable_particles(compiled: Compiled) -> None:
 
 
 def _rows_by_plate(compiled: Compiled, examples: Sequence[Any]) -> Mapping[str, int]:
-    """Rows by plate, of the examples where they are arrays."""
+    """Return the rows by plate, of the examples where they are arrays."""
     found = {}
     of = dict(zip(compiled.binder.arguments, examples, strict=True))
     for plate in compiled.binder.plates:
@@ -265,7 +265,7 @@ def _rows_by_plate(compiled: Compiled, examples: Sequence[Any]) -> Mapping[str, 
 
 
 def _joint_choice_of(trial: Trial, taken: bool) -> JointChoice:
-    """A trial as a plan keeps it."""
+    """Return a trial as a plan keeps it."""
     estimators = tuple(trial.weighed.plan.as_dict().items())
     return JointChoice(
         estimators, trial.particles, trial.variance, 0.0, 0.0, trial.microseconds * 1e-6, 0, "priced", taken
@@ -273,7 +273,7 @@ def _joint_choice_of(trial: Trial, taken: bool) -> JointChoice:
 
 
 def _explain_choice(found: Trial, trials: Sequence[Trial], measured: InterpretedVariances | None) -> str:
-    """The best trials in words: time, and variance × time relative to the choice."""
+    """Return the best trials in words: time, and variance × time relative to the choice."""
     ranked = sorted(trials, key=lambda t: t.order)[:TRIALS_EXPLAINED]
     listed = ", ".join(f"{_trial_label(t)}: {t.microseconds:.3g} µs, {_relative_product(t, found):.2g}" for t in ranked)
     words = "the least" if ranked[0] is found else f"within {COST_SLACK - 1:.0%} of the least"

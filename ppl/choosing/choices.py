@@ -91,7 +91,7 @@ class Choices(Sequence[Decision]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Choices:
-        """The choices of the run in a checkpoint.
+        """Return the choices of the run in a checkpoint.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Choices(Sequence[Decision]):
     @overload
     def __getitem__(self, i: slice) -> list[Decision]: ...
     def __getitem__(self, i: int | slice) -> Decision | list[Decision]:
-        """A decision, or a list of them."""
+        """Return a decision, or a list of them."""
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         i = range(len(self))[i]
@@ -152,17 +152,17 @@ class Choices(Sequence[Decision]):
         return int(self.taken[-1]) if len(self) else 0
 
     def having(self, step: int, taken: int, measured: Mapping[str, np.ndarray]) -> Choices:
-        """One more decision."""
+        """Return the choices with one more decision."""
         rows: Any = {name: np.vstack([getattr(self, name), measured[name]]) for name in FIGURES}
         return replace(self, steps=np.append(self.steps, step), taken=np.append(self.taken, taken), **rows)
 
     def first(self, count: int) -> Choices:
-        """The first decisions."""
+        """Return the first decisions."""
         cut: Any = {name: getattr(self, name)[:count].copy() for name in ("steps", "taken", *FIGURES)}
         return replace(self, **cut)
 
     def __repr__(self) -> str:
-        """One row a decision: what was taken, and the best of the others; below, what the numbers stand for."""
+        """Print one row a decision: what was taken, and the best of the others; below, what the numbers stand for."""
         what = "error² × seconds" if self.squared_bias.any() else "variance × seconds"
         columns = ("after step", "choice", what, "the best other", what)
         labels = [describe_choice(c.estimators, c.particles) for c in self.family]
@@ -172,7 +172,7 @@ class Choices(Sequence[Decision]):
         return render_table(columns, [self._cells(i) for i in range(len(self))], notes)
 
     def _cells(self, i: int) -> tuple[str, ...]:
-        """A row of the table; an arrow marks another choice than before."""
+        """Return a row of the table; an arrow marks another choice than before."""
         taken, moved = int(self.taken[i]), i > 0 and self.taken[i] != self.taken[i - 1]
         costs = [(j.cost, format_number(j.cost, j.variance_error * j.seconds)) for j in self[i].measured]
         others = sorted((math.isnan(cost), cost, k) for k, (cost, _) in enumerate(costs) if k != taken)
@@ -195,7 +195,7 @@ def pack_choices(choices: Choices) -> dict[str, np.ndarray]:
 
 
 def unpack_choices(arrays: Mapping[str, np.ndarray]) -> Choices | None:
-    """The inverse of `packed`; None where a run has not measured yet.
+    """Return the inverse of `packed`; None where a run has not measured yet.
 
     Raises
     ------

@@ -127,20 +127,20 @@ class Contender:
         self._drawn: Iterator[GradientChunk] | None = None
 
     def pilot(self) -> Call:
-        """The call that variances are measured in: on all rows, or on some where all take too much memory."""
+        """Return the call that variances are measured in: on all rows, or on some where all take too much memory."""
         found = GradientSamples(self.program, self.call, backend="interpreter")
         if found.chunk < INTERPRETED_ENTRIES // PILOT_ENTRIES and found.bound.data.rows:
             return restrict_rows(self.call, found.bound)
         return self.call
 
     def source(self) -> GradientSamples:
-        """Where gradients come from."""
+        """Return where gradients come from."""
         found = GradientSamples(self.program, self.pilot(), backend="interpreter")
         found.chunk = max(1, min(LARGEST_CHUNK, found.chunk * PILOT_ENTRIES // INTERPRETED_ENTRIES))
         return found
 
     def failed(self) -> ParameterError | None:
-        """Why there is no gradient at this state, such as a probability of 0 for what sees draws only."""
+        """Say why there is no gradient at this state, such as a probability of 0 for what sees draws only."""
         if self._drawn is None:
             try:
                 next(self.source()(1))
@@ -269,7 +269,7 @@ class ProgramsByChoice:
         self._made: dict[Any, Any] = {}
 
     def measuring(self, config: Configuration) -> Any:
-        """A program of the choice's estimators that takes its number of particles, or in words why there is none."""
+        """Return a program of the choice's estimators that takes its particles, or in words why there is none."""
         complaint = next((c for _, e in config.estimators if (c := e.validate(config.particles)) is not None), None)
         if complaint is not None:
             return complaint
@@ -278,7 +278,7 @@ class ProgramsByChoice:
         return self._made[config.estimators]
 
     def of(self, config: Configuration, **settings: Any) -> Any:
-        """The program of a choice, or in words why there is none."""
+        """Return the program of a choice, or in words why there is none."""
         own, estimators = self._program, dict(config.estimators)
         asked = replace(
             own.settings, estimators=estimators, particles=config.particles, particles_because="", weighed=(),
@@ -307,7 +307,7 @@ def _gradient_slices(bound: BoundCall) -> list[tuple[str, slice]]:
 
 
 def restrict_rows(call: Call, bound: BoundCall) -> Call:
-    """The call on the first rows of the data that the outermost plate opens, scaled to all of them."""
+    """Return the call on the first rows of the data that the outermost plate opens, scaled to all of them."""
     binder = bound.compiled.binder
     first = binder.plates[0].name
     opened = {i.name for i in binder.inputs if i.plate is not None and i.plate.name == first}
@@ -317,7 +317,7 @@ def restrict_rows(call: Call, bound: BoundCall) -> Call:
 
 
 def same_gradients(a: Contender, b: Contender) -> bool:
-    """Whether two choices give the same gradients."""
+    """Return whether two choices give the same gradients."""
     count = min(a.repeats, b.repeats)
     return a.config.particles == b.config.particles and np.allclose(
         a.distances()[:count], b.distances()[:count], rtol=SAME_GRADIENTS, atol=0
@@ -325,7 +325,7 @@ def same_gradients(a: Contender, b: Contender) -> bool:
 
 
 def measured_candidate(estimator: Estimator, found: Contender | str) -> MeasuredCandidate:
-    """A candidate of a node."""
+    """Return a candidate of a node."""
     if isinstance(found, str):
         return MeasuredCandidate(estimator, rejected=found)
     return MeasuredCandidate(
@@ -335,7 +335,7 @@ def measured_candidate(estimator: Estimator, found: Contender | str) -> Measured
 
 
 def joint_choice(found: Contender, taken: bool) -> JointChoice:
-    """A whole choice."""
+    """Return a whole choice."""
     config = found.config
     return JointChoice(
         config.estimators, config.particles, found.trace, found.trace_error, found.squared_bias, found.seconds,
@@ -344,7 +344,8 @@ def joint_choice(found: Contender, taken: bool) -> JointChoice:
 
 
 def variance_law_terms(config: Configuration) -> tuple[float, ...]:
-    """What the unknowns of the law are multiplied by at the choice's number of particles; none where there is no law.
+    """Return what the unknowns of the law are multiplied by at the choice's number of particles; none where there is no
+    law.
 
     Weights of particles that follow their costs, and those of a combination with such baselines, obey none.
     """
@@ -359,7 +360,7 @@ def variance_law_terms(config: Configuration) -> tuple[float, ...]:
 
 
 def uses_other_particles(config: Configuration) -> bool:
-    """Whether a baseline is made of the other particles' costs: then the variance falls faster than 1/K."""
+    """Return whether a baseline is made of the other particles' costs: then the variance falls faster than 1/K."""
     return any(_baseline_uses_others(e) for _, e in config.estimators)
 
 

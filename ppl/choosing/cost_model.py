@@ -43,7 +43,7 @@ OperationCounts = dict[str, Poly]
 
 
 def count_operations(request: Request, dtype: str, target: Target) -> OperationCounts:
-    """How many of each kind one step takes, as polynomials in the numbers of rows and particles."""
+    """Return how many of each kind one step takes, as polynomials in the numbers of rows and particles."""
     emitted, _ = emit_request(request, dtype, target)
     found: OperationCounts = dict.fromkeys(OPERATION_KINDS, Poly())
     if not emitted.stages:
@@ -55,7 +55,7 @@ def count_operations(request: Request, dtype: str, target: Target) -> OperationC
 
 
 def step_nanoseconds(counts: OperationCounts, sizes: Mapping[str, int], price: UnitPrices | None = None) -> float:
-    """What a step takes with so many rows and particles."""
+    """Return what a step takes with so many rows and particles."""
     given, price = _SizesOrOne(sizes), price or UnitPrices()
     kinds = OPERATION_KINDS if given["n_particles"] > 1 else OPERATION_KINDS[:-1]
     return price.call + sum(getattr(price, kind) * counts[kind].evaluate(given) for kind in kinds)
@@ -82,7 +82,7 @@ def _count_stage(found: OperationCounts, stage: Stage, itemsize: int, times: int
 
 
 def _count_nodes(found: OperationCounts, nodes: Iterable[Node]) -> None:
-    """Straight-line code: every node once."""
+    """Count straight-line code: every node once."""
     for node in nodes:
         if node.op not in VIEWS and node.op not in LEAVES:
             found[_operation_kind(node)] += entry_count(node.type)
@@ -95,6 +95,7 @@ def _operation_kind(node: Node) -> str:
 
 
 def _iterations(op: Op) -> Poly:
+    """Return how often an op of a loop runs."""
     size = Poly.of(1)
     for dim in op.domain:
         size = size * dim.size
@@ -109,7 +110,7 @@ class _SizesOrOne(dict[str, int]):
 
 
 def bytes_moved(step: Cluster | Opaque, itemsize: int) -> Poly:
-    """Bytes that a step over all rows reads and writes, each value once; scratch memory and tables aside."""
+    """Return the bytes that a step over all rows reads and writes, each value once; scratch memory and tables aside."""
     if isinstance(step, Cluster):
         return sum((size * (itemsize if real else 8) for size, real in _cluster_values(step)), Poly())
     args = [] if step.node.op in ("noise", "rowid", "rowkey") else step.node.args
@@ -128,16 +129,9 @@ def _cluster_values(cluster: Cluster) -> Iterator[tuple[Poly, bool]]:
     for op in cluster.ops:
         for access in op.reads:
             if access.value not in made and access.value.buffer is not None:
-                read[access.value] = _loop_iterations(op) if access.gather else access.value.extent()
+                read[access.value] = _iterations(op) if access.gather else access.value.extent()
     for value, size in read.items():
         yield size, value.dtype != "int"
     for value in made:
         if value.buffer is not None and value not in cluster.scratch:
             yield value.extent() * (2 if value.accumulates else 1), value.dtype != "int"
-
-
-def _loop_iterations(op: Op) -> Poly:
-    size = Poly.of(1)
-    for dim in op.domain:
-        size = size * dim.size
-    return size

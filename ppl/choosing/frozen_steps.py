@@ -34,7 +34,7 @@ class BlockTimer:
         self._take, self._begin, self._count = take, begin, 1
 
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
-        """Seconds of a step by `clock`."""
+        """Return the seconds of a step by `clock`."""
         found = self._block(clock)
         while found * self._count < BLOCK_SECONDS / 2 and self._count < MOST_BLOCK_STEPS:
             wanted = int(0.75 * BLOCK_SECONDS / max(found, 1e-9))
@@ -105,7 +105,7 @@ class FrozenSteps:
         return type(self._trainer) is Trainer
 
     def sums(self, count: int) -> np.ndarray:
-        """The running means of the gradient and of its squares after so many steps, from zero: shape (2, entries)."""
+        """Return running means of the gradient and of its squares after steps from zero: shape (2, entries)."""
         for slot in self._live.slots:
             slot[...] = 0
         self.take(count)
@@ -113,7 +113,7 @@ class FrozenSteps:
         return np.array(self._live.slots, np.float64) * np.array([[total], [total**2]])
 
     def settled(self, steps: int, seconds: float) -> State:
-        """The state after so many steps, or after about so many seconds."""
+        """Return the state after so many steps, or after about so many seconds."""
         until, taken = time.perf_counter() + seconds, 0
         while taken < steps and time.perf_counter() < until:
             self.take(min(20, steps - taken))
@@ -121,7 +121,7 @@ class FrozenSteps:
         return self.state
 
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
-        """Seconds of a step by `clock`, the mean over a block of steps that begins where the first one did."""
+        """Time a step by `clock`: the mean over a block of steps that begins where the first one did."""
         return self._timed.seconds(clock)
 
     def _begin(self) -> None:

@@ -63,7 +63,7 @@ class VarianceCurve(NamedTuple):
     error: float
 
     def at(self, particles: int) -> float:
-        """The variance with so many particles: never negative, and not below what `MOST` show, whatever their noise."""
+        """Return the variance with so many particles: never negative, nor below what `MANY_PARTICLES` show."""
         if particles < 2:
             return 2 * self.two
         (single, pair), (a, b) = u_statistic_weights(MANY_PARTICLES), u_statistic_weights(particles)
@@ -100,7 +100,7 @@ class InterpretedVariances:
         self._states: dict[PreparedProgram, State] = {}
 
     def curve(self, program: PreparedProgram, repeats: int) -> VarianceCurve | None:
-        """The variance of a program, from so many gradients or as many as are cheap; None where it is not finite."""
+        """Measure the variance of a program by `repeats` or fewer gradients; None where it is not finite."""
         numbers = (
             (2, MANY_PARTICLES) if any(c.estimator.validate(1) for c in _plan_of(program, self.data).values()) else (2,)
         )
@@ -124,7 +124,7 @@ class InterpretedVariances:
         return self._drawn[key]
 
     def _lag(self, program: PreparedProgram) -> float:
-        """What the moving averages of a program add to its variance while it trains.
+        """Return what the moving averages of a program add to its variance while it trains.
 
         Within combinations only their share is charged: with members that do not hang together, the best weight of one
         is the share of the variance that comes from it.
@@ -141,7 +141,7 @@ class InterpretedVariances:
         return 1.0 + share * ((SHARED_AVERAGE_LAG if shared else AVERAGE_LAG) - 1.0)
 
     def _settled(self, program: PreparedProgram) -> State:
-        """The state with moving averages and weights where they would come to."""
+        """Return the state with moving averages and weights where they would come to."""
 
         def affordable(state: State) -> int:
             return WORK_BUDGET // _gradient_source(program, state, self.data, WEIGHT_PARTICLES)[1]
@@ -160,7 +160,7 @@ def _gradient_source(
 
 
 def _measure_variance(source: GradientSamples, count: int) -> MeasuredVariance:
-    """So many gradients."""
+    """Measure the variance of so many gradients."""
     with np.errstate(all="ignore"):
         chunks = list(source(count))
         grads = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0] if name != "loss"}
@@ -174,7 +174,7 @@ def _measure_variance(source: GradientSamples, count: int) -> MeasuredVariance:
 
 
 def has_numbers(examples: Sequence[Any]) -> bool:
-    """Whether there are numbers to draw gradients on."""
+    """Return whether there are numbers to draw gradients on."""
     return not any(isinstance(x, ArgumentSpec) for x in examples)
 
 
@@ -197,12 +197,12 @@ def _spaced_rows(compiled: Compiled, data: Sequence[Any], count: int) -> tuple[A
 
 
 def _gradient_work(variant: ProgramVariant, sizes: Mapping[str, int]) -> int:
-    """Entries of all intermediate values of one gradient; draws and products in the same unit."""
+    """Count the entries of all intermediate values of one gradient; draws and products in the same unit."""
     return max(_count_entries([variant.scalars["loss"], *variant.grads.values()], sizes), 1)
 
 
 def _count_entries(roots: Sequence[Node], sizes: Mapping[str, int]) -> int:
-    """Those of the values that `roots` are made of, in every turn of a loop."""
+    """Return those of the values that `roots` are made of, in every turn of a loop."""
     total = 0
     for node in topological(roots):
         if node.op == "loop":
@@ -218,5 +218,5 @@ def _count_entries(roots: Sequence[Node], sizes: Mapping[str, int]) -> int:
 
 
 def _axis_entries(node: Node, sizes: Mapping[str, int]) -> int:
-    """Entries along the named axes of a value."""
+    """Count the entries along the named axes of a value."""
     return math.prod(int(sizes[a.name] if a.size is None else a.size) for a in node.type.axes)

@@ -45,7 +45,7 @@ class Clock:
         self._prices: dict[Any, Callable[[Mapping[str, int]], float]] = {}
 
     def spent(self) -> float:
-        """Seconds since the tuning began, those of compiling not counted."""
+        """Return the seconds since the tuning began, those of compiling not counted."""
         return time.perf_counter() - self._began - self.compiling
 
     @contextlib.contextmanager
@@ -136,7 +136,7 @@ def race_contenders(
     doubt: float,
     measured: Callable[[Sequence[Contender]], None],
 ) -> list[Contender]:
-    """The contenders, best first; those dropped early are last.
+    """Return the contenders, best first; those dropped early are last.
 
     Parameters
     ----------
@@ -178,12 +178,12 @@ def _is_precise(c: Contender) -> bool:
 
 
 def _clearly_worse(contender: Contender, best: Contender, doubt: float) -> bool:
-    """Whether a contender is clearly worse than the best."""
+    """Return whether a contender is clearly worse than the best."""
     return contender.cost > (doubt + TIE_MARGIN) * best.cost + 2 * contender.behind(best)
 
 
 def pick_winner(contenders: Sequence[Contender]) -> Contender:
-    """The first contender that is as good as the best, costs taken one standard error up; of exact ones, as fast."""
+    """Return the first contender as good as the best, costs one standard error up; of exact ones, as fast."""
     best = min(contenders, key=lambda c: (c.doubted, c.seconds))
     if best.doubted == 0:
         return next(c for c in contenders if c.doubted == 0 and c.seconds <= (1 + EQUAL_MARGIN) * best.seconds)
@@ -227,7 +227,7 @@ class CostEstimate(NamedTuple):
         return self.error * self.seconds, self.seconds
 
     def within(self, factor: float, best: CostEstimate) -> bool:
-        """Whether its product, or where both are exact its time, is at most so many times another's."""
+        """Return whether its product, or where both are exact its time, is at most so many times another's."""
         mine, other = self.order, best.order
         return mine[0] <= factor * other[0] and (mine[0] > 0 or mine[1] <= factor * other[1])
 
@@ -271,7 +271,7 @@ class FinalRounds:
         return self._race(found, max(1.0, self.clock.spent() / self.budget + LEAST_SHARE))
 
     def expected(self, known: Iterable[Contender]) -> list[CostEstimate]:
-        """All choices, best first, by what the nearest number of particles has; only exact ones, if any are."""
+        """Return all choices, best first, by what the nearest number of particles has; only exact ones, if any are."""
         found: dict[Configuration, tuple[float, CostEstimate]] = {}
         for c in sorted(known, key=lambda c: c.config.particles):
             for e in self._expected(c):
@@ -291,7 +291,7 @@ class FinalRounds:
         )
 
     def _expected(self, known: Contender) -> Iterator[CostEstimate]:
-        """With all numbers of particles, from what is known of one."""
+        """Yield estimates for all numbers of particles, from what is known of one."""
         for p in self.useful(known.config):
             other = self.admitted(replace(known.config, particles=p))
             if not isinstance(other, str):
@@ -321,7 +321,7 @@ class FinalRounds:
 
 
 def best_of_each_estimator(expected: Sequence[CostEstimate]) -> list[Configuration]:
-    """The best number of particles of each of the best estimators: three at least, unless they are exact."""
+    """Return the best number of particles of each of the best estimators: three at least, unless they are exact."""
     heads: dict[object, CostEstimate] = {}
     for e in expected:
         heads.setdefault(e.config.estimators, e)
@@ -330,7 +330,7 @@ def best_of_each_estimator(expected: Sequence[CostEstimate]) -> list[Configurati
 
 
 def corrected_choices(expected: Sequence[CostEstimate], heads: Sequence[Contender]) -> list[Configuration]:
-    """The choices beside the first that may be the best, by variances of these and prices that their times correct."""
+    """Return choices beside the first that may be best, by their variances and prices that times correct."""
     prices = {e.config: e.seconds for e in expected}
     found: list[CostEstimate] = []
     for c in heads:
@@ -346,7 +346,7 @@ def corrected_choices(expected: Sequence[CostEstimate], heads: Sequence[Contende
 def neighbouring_particles(
     measured: Sequence[Contender], useful: Callable[[Configuration], Sequence[int]]
 ) -> list[Configuration]:
-    """The next fewer and more particles of the best estimators, where they are not measured yet.
+    """Return the next fewer and more particles of the best estimators, where they are not measured yet.
 
     Prices know little of caches and of vectors: a step of half the particles may take much less than they say.
     """

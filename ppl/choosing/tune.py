@@ -63,7 +63,7 @@ def tune(
     allow_bias: bool | None = None,
     clock: str = "compiled",
 ) -> Any:
-    """A new program with the estimators and the number of particles of the least measured variance × seconds.
+    """Return a new program with the estimators and the number of particles of the least measured variance × seconds.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class TuningRun:
         self.budget = max(self.budget, BUDGET_STEPS * own.seconds)
 
     def run(self) -> Any:
-        """The tuned program."""
+        """Return the tuned program."""
         if not self.own.estimators:
             return self.program
         base = self._base()
@@ -225,7 +225,7 @@ class TuningRun:
         )
 
     def _finals(self, base: int) -> list[Contender]:
-        """The last choices, compiled; that of `particles="auto"` and the program's own are among them."""
+        """Return the last choices, compiled; that of `particles="auto"` and the program's own are among them."""
         if (weighed := self._automatic_estimators(base)) is not None and weighed not in self.known:
             found = self._admitted(weighed)
             self._race([found] if isinstance(found, Contender) else [], PARTICLES_SHARE)
@@ -234,7 +234,7 @@ class TuningRun:
         return finals.run(self._different(), self.own if self._keeps else None)
 
     def _different(self) -> list[Contender]:
-        """What was measured; of choices with the same gradients the table's first, unless its price is higher."""
+        """List what was measured; of choices with the same gradients the table's first, unless its price is higher."""
         found: list[Contender] = []
         for c in sorted((c for c in self.known.values() if c.begun), key=self._rank):
             if not any(other.seconds <= (1 + TIE_MARGIN) * c.seconds and same_gradients(c, other) for other in found):
@@ -242,7 +242,8 @@ class TuningRun:
         return found
 
     def kinds(self, count: int) -> list[Contender]:
-        """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.
+        """Return the best choice of each of `count` combinations of kinds of estimators, with its best number of
+        particles.
 
         An unbiased one is among them, if there is one. Nothing is compiled, and pairs of nodes are not tried. The
         budget is for gradients alone.
@@ -263,7 +264,7 @@ class TuningRun:
         return taken
 
     def _best_particles(self, contender: Contender) -> Contender:
-        """The choice with the least number of particles that is about as good as the best."""
+        """Return the choice with the least number of particles that is about as good as the best."""
         configs = (replace(contender.config, particles=p) for p in self._useful(contender.config))
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
         able = self._race(able, PARTICLES_SHARE)
@@ -271,7 +272,7 @@ class TuningRun:
         return min((c for c in able if c.cost <= most), key=lambda c: c.config.particles, default=contender)
 
     def _base(self) -> int:
-        """The number of particles with which nodes are measured: the first at which all candidates are admissible."""
+        """Return the particles with which nodes are measured: the first number that all candidates admit."""
         listed = [e for es in self.lists.values() for e in es]
         order = [self.own.particles] if self.own.particles in self.counts else []
         order += [p for p in self.counts if p not in order]
@@ -279,7 +280,7 @@ class TuningRun:
         return min(order, key=lambda p: (refused[p], refused[1] > 0 and p < FAIR_PARTICLES, order.index(p)))
 
     def _admitted(self, config: Configuration) -> Contender | str:
-        """A contender, or why there is none."""
+        """Return a contender, or why there is none."""
         if config in self.known:
             return self.known[config]
         if config in self.failed:
@@ -288,7 +289,7 @@ class TuningRun:
             return self._tried(config)
 
     def _tried(self, config: Configuration) -> Contender | str:
-        """A new contender, or why there is none."""
+        """Return a new contender, or why there is none."""
         if config.biased and not self.bias and any(config[n].biased for n in self.nodes):
             return "biased"
         trial = self.programs.measuring(config)
@@ -304,7 +305,7 @@ class TuningRun:
         return found
 
     def _against(self, contender: Contender) -> ReferenceGradient | str:
-        """What biased contenders are compared with."""
+        """Return what biased contenders are compared with."""
         if self._reference is None:
             try:
                 self._reference = find_reference_gradient(
@@ -315,7 +316,7 @@ class TuningRun:
         return self._reference
 
     def _race(self, contenders: Sequence[Contender], share: float, least: int = 1) -> list[Contender]:
-        """A race that ends when a share of the budget is spent; all but `least` are left out that come too late."""
+        """Race until a share of the budget is spent; all but `least` are left out that come too late."""
         until = self.budget * share
         seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
         able: list[Contender] = []
@@ -342,14 +343,14 @@ class TuningRun:
         )
 
     def _settle(self, contenders: Sequence[Contender]) -> None:
-        """What follows from the gradients of all: biases, and variances by the laws of particles."""
+        """Compute what follows from the gradients of all: biases, and variances by the laws of particles."""
         for c in contenders:
             if c.config.biased and isinstance(self._reference, ReferenceGradient):
                 c.compare_with(self._reference.grads, self._reference.errors)
         pool_variances(contenders)
 
     def _nodes(self, current: Configuration) -> Configuration:
-        """Every node's candidates, the others at their current choice."""
+        """Return every node's candidates, the others at their current choice."""
         for i, name in enumerate(self.nodes, 1):
             rows = {e: self._admitted_at(current, name, e) for e in self.lists[name]}
             able = [c for c in rows.values() if isinstance(c, Contender)]
@@ -363,12 +364,12 @@ class TuningRun:
         return current
 
     def _left_out(self, contender: Contender) -> str:
-        """Why a contender was not raced."""
+        """Say why a contender was not raced."""
         failed = self.failed.get(contender.config)
         return OUT_OF_TIME if failed is None else str(failed).splitlines()[0]
 
     def _admitted_at(self, current: Configuration, name: str, e: Estimator) -> Contender | str:
-        """The contender with an estimator in place: with the current particles, else with the fewest that it takes."""
+        """Return the contender with an estimator in place, with the current or the fewest particles that it takes."""
         counts = [p for p in (current.particles, *self.counts) if e.validate(p) is None] or [current.particles]
         return self._admitted(replace(current.having(**{name: e}), particles=counts[0]))
 
@@ -392,7 +393,7 @@ class TuningRun:
         return [m.estimator for m in rows[:BEST_CANDIDATES]]
 
     def _particles(self, best: Configuration) -> list[Contender]:
-        """The best choices with all numbers of particles: those to be compiled, the program's own among them."""
+        """Return the best choices with all numbers of particles: those to be compiled, the program's own among them."""
         known = sorted(self.known.values(), key=lambda c: (c.config != best, c.cost, c.seconds))
         choices = [c.config for c in known[:BEST_CANDIDATES]]
         choices += [self.own] if self._keeps else []
@@ -409,7 +410,7 @@ class TuningRun:
         return all(self.own[n] in self.lists[n] for n in self.nodes) and self.own.particles in self.counts
 
     def _automatic_estimators(self, base: int) -> Configuration | None:
-        """What `particles="auto"` would take, if it is among the candidates."""
+        """Return what `particles="auto"` would take, if it is among the candidates."""
         with self.clock.pause():
             found = self.program._automatic_estimators(self.call.state, *self.call.data)
         if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
@@ -417,12 +418,12 @@ class TuningRun:
         return replace(self.own.having(**{n: found[n] for n in self.nodes}), particles=base)
 
     def _useful(self, config: Configuration) -> Sequence[int]:
-        """The numbers of particles to try with a choice: where there is no variance, only the least."""
+        """Return the numbers of particles to try with a choice: where there is no variance, only the least."""
         able = [p for p in self.counts if all(e.validate(p) is None for _, e in config.estimators)]
         return able[:1] if config.exact else able
 
     def _rank(self, contender: Contender) -> tuple[Any, ...]:
-        """The order of choices that are equally good: the program's own, else as the decision table has them."""
+        """Return the order of choices that are equally good: the program's own, else as the decision table has them."""
         config = contender.config
         table = sum(self.lists[n].index(config[n]) for n in self.nodes if config[n] in self.lists[n])
         own = tuple(config[n] for n in self.nodes) == tuple(self.own[n] for n in self.nodes)

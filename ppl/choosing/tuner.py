@@ -36,7 +36,7 @@ FAMILY_SECONDS = 2.0
 
 
 def configuration_of(compiled: Any) -> Configuration:
-    """The choice of a program."""
+    """Return the choice of a program."""
     return Configuration(tuple(compiled.plan.as_dict().items()), int(compiled.settings.particles))
 
 
@@ -64,7 +64,7 @@ class ProgramFamily:
             raise DataError(f"tune=: the run began with a program of {was}; this one has {now}")
 
     def program(self, i: int) -> Any:
-        """The program of a choice."""
+        """Return the program of a choice."""
         if i not in self._made:
             made = self._others.of(self.configs[i])
             if isinstance(made, str):
@@ -74,17 +74,17 @@ class ProgramFamily:
         return self._made[i]
 
     def only(self, kept: Sequence[int]) -> ProgramFamily:
-        """The family without the others; the first is kept."""
+        """Return the family without the others; the first is kept."""
         found = ProgramFamily(self.program(0), self._data, [self.configs[i] for i in kept])
         found._made = {k: self._made[i] for k, i in enumerate(kept) if i in self._made}
         return found
 
     def compiled(self, i: int) -> Any:
-        """The prepared program of a choice."""
+        """Return the prepared program of a choice."""
         return self.program(i).prepare(*self._data)
 
     def entered(self, i: int, state: State, kept: Mapping[int, np.ndarray]) -> tuple[State, frozenset[str]]:
-        """`state` as program `i` begins with it, and the auxiliary variables that have yet to be adapted to it.
+        """Return `state` as program `i` begins with it, and the auxiliary variables that have yet to be adapted to it.
 
         Those of nodes whose estimator stays are those of `state`, and so is what is carried from step to step. Others
         are what they were when the program was left (`kept`), else as at the start.
@@ -105,7 +105,7 @@ class ProgramFamily:
 
 
 def _variable_stays(name: str, compiled: Any, estimators: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether a variable is carried by the model, or of a node whose estimator is the same."""
+    """Return whether a variable is carried by the model, or of a node whose estimator is the same."""
     node = name.rpartition("/")[0]
     return name in compiled.trace.carried or (node in before and before[node] == estimators.get(node))
 
@@ -113,7 +113,7 @@ def _variable_stays(name: str, compiled: Any, estimators: Mapping[str, Any], bef
 def find_family(
     program: Any, state: State, batch: Batch, hyper: Any, able: Callable[[Any], bool]
 ) -> list[Configuration]:
-    """The choices to move between: the program's own, and the best of each kind where the run begins."""
+    """Return the choices to move between: the program's own, and the best of each kind where the run begins."""
     compiled = program.prepare(*batch.data)
     own = configuration_of(compiled)
     if not own.estimators:
@@ -129,7 +129,7 @@ def find_family(
 
 
 def allowed_configurations(program: Any, compiled: Any, configs: Sequence[Configuration]) -> list[bool]:
-    """Which choices may be taken: all where bias is allowed, else those with no biased estimator but pinned ones."""
+    """Say which choices may be taken: all where bias is allowed, else those where only pinned nodes are biased."""
     free = [name for name in compiled.plan.as_dict() if compiled.graph[name].site.estimator is None]
     return [program.settings.allow_bias or not any(c[name].biased for name in free) for c in configs]
 
@@ -166,7 +166,7 @@ class GradientProbe:
         return grad if self.used is None else grad[self.used], _with_aux(bound.compiled, state, result.aux)
 
     def adapted(self, program: Any, state: State, fresh: frozenset[str]) -> State:
-        """`state` with those auxiliary variables adapted that are not yet.
+        """Return `state` with those auxiliary variables adapted that are not yet.
 
         An exponential mean that begins anywhere is far from the mean for long; what it began with is taken out.
         """
@@ -183,7 +183,7 @@ class GradientProbe:
 
 
 def _with_aux(compiled: Any, state: State, aux: np.ndarray) -> State:
-    """The state with new auxiliary variables; what the model carries from step to step stays."""
+    """Return the state with new auxiliary variables; what the model carries from step to step stays."""
     if not aux.size:
         return state
     new = np.array(aux)
@@ -196,8 +196,8 @@ def _with_aux(compiled: Any, state: State, aux: np.ndarray) -> State:
 def measure_errors(
     probe: GradientProbe, programs: Sequence[Any], states: Sequence[State], biased: Sequence[bool]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of every program (rows) and pair of gradients (columns): half their squared distance, and of biased programs the
-    product of their distances from an unbiased program's.
+    """Return, of every program (rows) and pair of gradients (columns), half their squared distance; and of biased
+    programs the product of their distances from an unbiased program's.
 
     Means over pairs are the variance of the gradient and the square of its bias, without bias themselves.
     """
@@ -241,7 +241,7 @@ class TunedLoop(Protocol):
     """What a training loop tells a tuner."""
 
     def trains(self, program: Any) -> bool:
-        """Whether the loop can take the steps of a program."""
+        """Return whether the loop can take the steps of a program."""
         ...
 
     def stepper(self, program: Any, state: State, batch: Batch) -> TakeSteps:
@@ -310,14 +310,14 @@ class Tuner:
         return self.program if self.choices is None else self.family.program(self.choices.current)
 
     def arrays_to_store(self) -> dict[str, np.ndarray]:
-        """What a checkpoint stores."""
+        """Return what a checkpoint stores."""
         stored = {TUNING_PREFIX + "run": np.array(1)}
         if self.choices is not None:
             stored |= pack_choices(self.choices) | {f"{KEPT_KEY}{i}": aux for i, aux in self.kept.items()}
         return stored
 
     def shown(self, state: State) -> State:
-        """`state` as one of the program that was passed."""
+        """Return `state` as one of the program that was passed."""
         if self.choices is None or self.choices.current == 0:
             return state
         return self.family.entered(0, state, self.kept)[0]
@@ -337,7 +337,7 @@ class Tuner:
         return last + max(pays, (last - first) // SPACING_GROWTH, LEAST_SPACING)
 
     def decide(self, state: State, batch: Batch, loop: TunedLoop) -> TuningDecision:
-        """The decision that is due; nothing changes before `take`."""
+        """Return the decision that is due; nothing changes before `take`."""
         probe = GradientProbe(state, loop.probed(batch), self.hyper, self.trainable)
         if batch.check and batch.bound is None:
             call = Call(state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
@@ -363,11 +363,11 @@ class Tuner:
         return self._moved(known.having(state.step, taken, figures), family, state, probe, entered)
 
     def take(self, found: TuningDecision) -> None:
-        """A decision counts from now on."""
+        """Make a decision count from now on."""
         self.choices, self._family, self.kept = found.choices, found.family, found.kept
 
     def _entered(self, family: ProgramFamily, i: int, current: int, state: State, probe: GradientProbe) -> State:
-        """The state as a program begins with it."""
+        """Return the state as a program begins with it."""
         if i == current:
             return state
         moved, fresh = family.entered(i, state, self.kept)
@@ -381,7 +381,7 @@ class Tuner:
         probe: GradientProbe,
         entered: Sequence[State] | None,
     ) -> TuningDecision:
-        """What follows from new choices."""
+        """Return what follows from new choices."""
         before, after = (0 if self.choices is None else self.choices.current), choices.current
         if before == after:
             return TuningDecision(choices, family, self.kept, family.program(after), None)
@@ -391,7 +391,7 @@ class Tuner:
     def _begin(
         self, state: State, batch: Batch, loop: TunedLoop, probe: GradientProbe
     ) -> tuple[Choices, ProgramFamily]:
-        """The family, and the seconds of its steps and of a comparison."""
+        """Return the family, and the seconds of its steps and of a comparison."""
         configs = find_family(self.program, state, batch, self.hyper, loop.trains)
         family = ProgramFamily(self.program, self.arrays, configs)
         states = [family.entered(i, state, {}) for i in range(len(configs))]
@@ -407,7 +407,7 @@ class Tuner:
 
 
 def best_configuration(errors: np.ndarray, seconds: np.ndarray, current: int, may: Sequence[bool]) -> int:
-    """The choice of least error × seconds (rows: choices, columns: pairs); `current` unless it is clearly worse."""
+    """Find the choice of least error × seconds (rows: choices, columns: pairs); `current` unless clearly worse."""
     costs = errors * seconds[:, None]
     means = np.where(np.array(may) & np.isfinite(costs).all(1), costs.mean(1), np.inf)
     best = min(range(len(means)), key=lambda i: (means[i], seconds[i]))
@@ -421,7 +421,8 @@ def best_configuration(errors: np.ndarray, seconds: np.ndarray, current: int, ma
 
 
 def clearly_larger(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether the mean of `one` is larger by `TIE`, and by two standard errors of the difference or three of the logs.
+    """Return whether the mean of `one` is larger by `TIE`, and by two standard errors of the difference or three of the
+    logs.
 
     Costs with heavy tails have errors as large as themselves, which no difference exceeds.
     """
@@ -434,14 +435,14 @@ def clearly_larger(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def time_steps(steppers: Sequence[TakeSteps]) -> list[float]:
-    """Seconds of a step of each, which take turns: the least over turns."""
+    """Time a step of each in turns, and return the least seconds."""
     blocks = [BlockTimer(stepper) for stepper in steppers]
     turns = [[block.seconds() for block in blocks] for _ in range(TIMING_ROUNDS)]
     return [min(times) for times in zip(*turns, strict=True)]
 
 
 def gradient_seconds(probe: GradientProbe, program: Any, state: State, fresh: frozenset[str]) -> float:
-    """Seconds of all gradients of a program in a comparison."""
+    """Time all gradients of a program in a comparison."""
     found = []
     for _ in range(4):
         began = time.perf_counter()
@@ -458,7 +459,7 @@ def _replayed_family(program: Any, arrays: Sequence[Any], plan: Choices) -> Prog
 
 
 def make_tuner(option: Any, program: Any, arrays: Sequence[Any], hyper: Any, trainable: Any) -> Tuner | None:
-    """The tuner that `tune=` asks for: False (None), True, or choices to replay.
+    """Return the tuner that `tune=` asks for: False (None), True, or choices to replay.
 
     Raises
     ------

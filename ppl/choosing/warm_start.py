@@ -44,24 +44,24 @@ AuxiliarySlots = Mapping[str, AuxiliarySlot]
 
 
 def auxiliary_slots(program: PreparedProgram, data: Sequence[Any]) -> AuxiliarySlots:
-    """The auxiliary variables of a program."""
+    """Return the auxiliary variables of a program."""
     return program.prepare(*data).gradient.aux_slots
 
 
 def moving_averages(slots: AuxiliarySlots) -> dict[str, float]:
-    """The moving averages, and the weight of what they were."""
+    """Return the moving averages, and the weight of what they were."""
     return {name: slot.decay for name, slot in slots.items() if slot.decay}
 
 
 def combination_weights(slots: AuxiliarySlots) -> list[str]:
-    """The weights of combinations."""
+    """Return the weights of combinations."""
     return [name for name in slots if is_combination_weight(name)]
 
 
 def warm_started(
     program: PreparedProgram, start: State, data: Sequence[Any], affordable: Callable[[State], int]
 ) -> State:
-    """`start` with moving averages at their means, and weights at the least second moments.
+    """Return `start` with moving averages at their means, and weights at the least second moments.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class StepNoise(NamedTuple):
 
 
 def simulate_adam(at: np.ndarray, here: np.ndarray, there: np.ndarray, rate: float) -> np.ndarray:
-    """What Adam makes of weights that begin at 0, in `LONG` steps on slopes that are drawn from some.
+    """Return what Adam makes of weights that begin at 0, in `LONG` steps on slopes that are drawn from some.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def simulate_adam(at: np.ndarray, here: np.ndarray, there: np.ndarray, rate: flo
 def _train_weights(
     program: PreparedProgram, state: State, data: Sequence[Any], weights: list[str], count: int, rate: float
 ) -> State:
-    """With the weights that training comes to."""
-    ahead = _with_auxiliary(state, {n: state.aux[n] + 1.0 for n in weights})
-    here, there = (_moment_slopes(program, s, data, weights, count) for s in (state, ahead))
+    """Return the state with the weights that training comes to."""
+    shifted = _with_auxiliary(state, {n: state.aux[n] + 1.0 for n in weights})
+    here, there = (_moment_slopes(program, s, data, weights, count) for s in (state, shifted))
     at = np.concatenate([np.ravel(state.aux[n]) for n in weights]).astype(np.float64)
     shapes = [np.shape(state.aux[n]) for n in weights]
     parts = np.split(simulate_adam(at, here, there, rate), np.cumsum([math.prod(s) for s in shapes])[:-1])

@@ -39,9 +39,14 @@ from ppl.compiler.lower.request import (
 )
 from ppl.compiler.lower.sizes import Poly, identifier
 from ppl.compiler.lower.target import Target, target_of
-from ppl.compiler.plan.decision_table import EstimatorRequest, choose_estimators
+from ppl.compiler.plan.decision_table import (
+    EstimatorRequest,
+    choose_estimators,
+    graph_with_named,
+    named_estimators,
+)
 from ppl.compiler.plan.feasibility import errors_without_step_numbers, plan_needs_unrolling
-from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, Plan, TuningReport, record_measurements
+from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, Plan, TuningReport
 from ppl.compiler.schedule.builder import ScheduleBuilder
 from ppl.compiler.schedule.memory import MemoryLayout, lay_out_memory
 from ppl.compiler.schedule.scheduler import build_schedule
@@ -49,7 +54,7 @@ from ppl.compiler.schedule.slabs import SLABS, estimate_operations
 from ppl.compiler.schedule.stages import Opaque, Stage, all_steps, show_schedule
 from ppl.compiler.surrogate import variants
 from ppl.compiler.surrogate.guards import check_constants, find_guards
-from ppl.compiler.surrogate.posterior import draw_builder, posterior_graph
+from ppl.compiler.surrogate.posterior import draw_builder
 from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import (
     TraceModel,
@@ -62,7 +67,7 @@ from ppl.compiler.surrogate.traces import (
 from ppl.compiler.surrogate.variants import ProgramVariant
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
-from ppl.graph.lost_gradients import refuse_black_boxes
+from ppl.graph.lost_gradients import refuse_black_boxes, require_no_lost_path
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.external import why_not_on_target
 from ppl.ir.node import Node, topological
@@ -111,7 +116,7 @@ class PlannedModel:
     def __init__(self, retrace: TraceModel, settings: Settings):
         self.retrace, self.settings = retrace, settings
         self.trace = trace_model(retrace, settings)
-        self.graph = analyse(self.trace, retrace)
+        self.graph = analyse(self.trace, retrace, settings.estimators)
         self.target = choose_target(self.graph, settings.target, settings.device)
         self.plan = plan_estimators(self.graph, settings)
         self.working = self._unroll() if plan_needs_unrolling(self.graph, self.plan.estimators) else self.graph
@@ -120,6 +125,12 @@ class PlannedModel:
     def working_plan(self) -> dict[str, Estimator]:
         """The estimators of the nodes of `working`."""
         return expand_plan_to_steps(self.working, self.plan.estimators)
+
+    @property
+    def posterior_graph(self) -> StochasticGraph:
+        """The graph that posteriors are drawn from: loops are written out only where summed-out nodes need that."""
+        summed = any(estimator.within_cost for estimator in self.working_plan.values())
+        return self.working if summed else self.graph
 
     @cached_property
     def flat(self) -> StochasticGraph:
@@ -152,12 +163,16 @@ def simplify_model(trace: Trace, settings: Settings) -> None:
     simplify_trace(trace)
 
 
-def analyse(trace: Trace, retrace: TraceModel) -> StochasticGraph:
-    """Find out what depends on what, how smoothly, and where a derivative would be lost."""
+def analyse(trace: Trace, retrace: TraceModel, estimators: EstimatorRequest) -> StochasticGraph:
+    """Find out what depends on what, how smoothly, where a derivative would be lost, and what users' `estimators` sum.
+
+    The graph is complete then: later stages read it.
+    """
     graph = StochasticGraph(trace, sketch_graph(trace, retrace))
     with errors_without_step_numbers():
         refuse_black_boxes((graph.sketch or graph).trace)
-    return graph
+        require_no_lost_path(graph.sketch or graph)
+    return graph_with_named(graph, named_estimators(graph, estimators))
 
 
 def choose_target(graph: StochasticGraph, name: str, device: int) -> Target:
@@ -181,8 +196,7 @@ def plan_estimators(graph: StochasticGraph, settings: Settings) -> Plan:
     """Choose an estimator for every random node, and keep the reasons and what was measured."""
     s = settings
     plan = choose_estimators(graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
-    record_measurements(plan, s.measured, s.tuning, s.particles_because, s.weighed)
-    return plan
+    return plan.with_measurements(s.measured, s.tuning, s.particles_because, s.weighed)
 
 
 # From a plan to what one call computes.
@@ -198,7 +212,7 @@ def build_variant(
     """
     graph, plan, draws = planned.working, planned.working_plan, draw_builder(key)
     if draws is not None:
-        return variants.build_sample(posterior_graph(planned), sites, draws, plan)
+        return variants.build_sample(planned.posterior_graph, sites, draws, plan)
     if key.startswith(VIOLATIONS_PREFIX):
         return variants.build_violations(graph, plan, key.removeprefix(VIOLATIONS_PREFIX), particles)
     builders: dict[str, Callable[[], ProgramVariant]] = {

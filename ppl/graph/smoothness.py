@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -37,13 +37,20 @@ from ppl.ir.op_facts import (
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.traversal import Readers
 
+_known_continuous: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
 
-@lru_cache(maxsize=4096)
+
 def is_continuous_where(node: Node) -> bool:
     """Whether `node` is where(a < b, u, v) (or <=) and u equals v at a = b; False where it cannot be shown.
 
     Shown by substitution of b for a, or a for b, and simplification.
     """
+    if node not in _known_continuous:
+        _known_continuous[node] = _branches_meet(node)
+    return _known_continuous[node]
+
+
+def _branches_meet(node: Node) -> bool:
     if node.op != "where" or node.args[0].op not in ("lt", "le"):
         return False
     (a, b), branches = node.args[0].args, list(node.args[1:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable
+from copy import copy
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -382,7 +383,14 @@ class StochasticGraph:
 
     Where a trace has loops over time, `sketch` is the graph of the same model with a few steps of every loop written
     out, each of which stands for any step: that is what analyses read, and a node here has copies there.
+    `enumerated` and `reweighted` are the nodes for which an estimator was named (`with_named`).
     """
+
+    enumerated: frozenset[str] = frozenset()
+    """Nodes that are summed over, not drawn: there is no sample to relax."""
+
+    reweighted: frozenset[str] = frozenset()
+    """Nodes whose estimator needs the weights of their samples in a bound."""
 
     def __init__(self, trace: Trace, sketch: StochasticGraph | None = None):
         self.trace, self.sketch = trace, sketch
@@ -395,8 +403,6 @@ class StochasticGraph:
         drawn = [n for n in self.samples if n.attrs["site"].kind is SiteKind.RANDOM]
         node_class = RandomNode if sketch is None else LoopNode
         self.nodes = {n.attrs["site"].name: node_class(self, n, rank) for rank, n in enumerate(drawn)}
-        self.reweighted: set[str] = set()  # nodes whose estimator needs the weights of their samples in a bound
-        self.enumerated: frozenset[str] = frozenset()  # those that the plan sums over: no sample, so nothing to relax
         self._memo: dict[Hashable, Any] = {}
 
     def __getitem__(self, name: str) -> RandomNode:
@@ -412,12 +418,18 @@ class StochasticGraph:
             )
         return "\n".join(lines) or "no random node"
 
-    def copy_plan_to_sketch(self) -> None:
-        """Tell the sketch which nodes the plan sums over, and which need weights."""
-        assert self.sketch is not None
-        names = self.sketch.nodes
-        self.sketch.enumerated = frozenset(n for n in names if base_name(n) in self.enumerated)
-        self.sketch.reweighted = {n for n in names if base_name(n) in self.reweighted}
+    def with_named(self, enumerated: frozenset[str], reweighted: frozenset[str]) -> StochasticGraph:
+        """Return the graph that has these nodes `enumerated` and `reweighted`; it shares what has been analysed."""
+        if (self.enumerated, self.reweighted) == (enumerated, reweighted):
+            return self
+        found = copy(self)
+        found.enumerated, found.reweighted = enumerated, reweighted
+        if self.sketch is not None:
+            copies = [[n for n in self.sketch.nodes if base_name(n) in names] for names in (enumerated, reweighted)]
+            found.sketch = self.sketch.with_named(*map(frozenset, copies))
+        found.nodes = {name: type(rn)(found, rn.node, rn.rank) for name, rn in self.nodes.items()}
+        vars(found).pop("_node_bits", None)  # it holds the nodes of this graph
+        return found
 
     @cached_property
     def total_steps(self) -> int:
@@ -440,7 +452,7 @@ class StochasticGraph:
         return required_intervals((*self.trace.sites.values(), *self.trace.scored.values()))
 
     def memoized(self, key: Hashable, find: Callable[[], T]) -> T:
-        """The result of `find`, computed once for a key and the nodes that the plan sums over."""
+        """The result of `find`, computed once for a key and the nodes `enumerated`."""
         key = self.enumerated, key
         if key not in self._memo:
             self._memo[key] = find()

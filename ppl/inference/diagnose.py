@@ -85,7 +85,7 @@ def _table_cells(name: str, g: Gradient) -> tuple[str, ...]:
 
 
 def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True, backend: str = "auto") -> Diagnosis:
-    """See `Program.diagnose`."""
+    """Diagnose the gradient of a program: see `Program.diagnose`."""
     source = GradientSamples(program, call, backend)
     return make_diagnosis(source, repeats, (lambda: seconds_per_step(program, call)) if timing else None)
 
@@ -96,9 +96,9 @@ def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 
     With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
     """
     if call.particles is None and call.rows is None:
-        standing = FrozenSteps(program, call)
-        standing.take(1)
-        timed = standing.seconds
+        frozen = FrozenSteps(program, call)
+        frozen.take(1)
+        timed = frozen.seconds
     else:
         step(program, call)
         timed = functools.partial(_seconds_of_call, program, call)
@@ -115,7 +115,7 @@ def _seconds_of_call(program: Any, call: Call) -> float:
 
 
 def make_diagnosis(source: GradientSamples, repeats: int, clock: Callable[[], float] | None) -> Diagnosis:
-    """The diagnosis from a source of gradients; `clock` gives the seconds of a step."""
+    """Return the diagnosis from a source of gradients; `clock` gives the seconds of a step."""
     if repeats < 2:
         raise OptionError(f"repeats must be at least 2, not {repeats}")
     moments = source.moments(repeats)
@@ -158,7 +158,7 @@ class Comparison(Mapping[str, Diagnosis]):
         return min(self.cost, key=lambda label: self.cost[label])
 
     def table(self) -> str:
-        """One row a program."""
+        """Return a table with one row a program."""
         rows = []
         for label, d in self.programs.items():
             variance = format_number(d.total.trace, d.total.trace_error)
@@ -249,7 +249,7 @@ def compare(
 
 
 def adapt_state(program: Any, state: State, data: Sequence[Any]) -> State:
-    """`state` with the auxiliary variables that `program` needs, and its dtype; carried values are those of `state`."""
+    """Return `state` with the auxiliary variables and the dtype that `program` needs; carried values stay."""
     compiled = program.prepare(*data)
     require_state(state)
     if state._layouts[0] != compiled.layout:
@@ -257,11 +257,11 @@ def adapt_state(program: Any, state: State, data: Sequence[Any]) -> State:
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
         return state
     fresh = program.init(state.seed, *data)
-    return held(program, fresh.replace(params=state.params), state, data)
+    return keep_step_and_carried(program, fresh.replace(params=state.params), state, data)
 
 
 def _describe_difference(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]) -> str:
-    """How the parameters of a state differ from those of a program with its data: the first that does, by name."""
+    """Say how the parameters of a state differ from those of a program with its data: the first that does, by name."""
     name = next((n for n in [*asked, *held] if held.get(n) != asked.get(n)), None)
     if name is None:
         return f"the parameters stand in another order: the state has {list(held)}, the program {list(asked)}"
@@ -270,7 +270,7 @@ def _describe_difference(held: Mapping[str, tuple[int, ...]], asked: Mapping[str
 
 
 def warm_up(program: Any, call: Call, steps: int) -> State:
-    """The state with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were.
+    """Return the state with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were.
 
     The noise is that of the state's own seed: a seed given draws the same noise at every step.
     """
@@ -279,10 +279,10 @@ def warm_up(program: Any, call: Call, steps: int) -> State:
         return state
     for _ in range(steps):
         moved = step(program, replace(call, state=moved, seed=None))
-    return held(program, moved, state, call.data)
+    return keep_step_and_carried(program, moved, state, call.data)
 
 
-def held(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:
-    """`moved` with the step counter and the carried values of `state`."""
+def keep_step_and_carried(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:
+    """Return `moved` with the step counter and the carried values of `state`."""
     kept = {name: state.aux[name] for name in program.prepare(*data).trace.carried if name in state.aux}
     return moved.replace(step=state.step, aux={**moved.aux, **kept})

@@ -76,7 +76,7 @@ class GradientSamples:
         return int(np.clip(INTERPRETED_ENTRIES // largest, 1, INTERPRETED_REPEATS))
 
     def _sizes(self) -> dict[str, int]:
-        """Rows of a call, by plate."""
+        """Return the rows of a call, by plate."""
         return self.bound.data.rows
 
     def __call__(self, repeats: int) -> Iterator[GradientChunk]:
@@ -99,7 +99,7 @@ class GradientSamples:
                 compiled = True
 
     def moments(self, repeats: int) -> GradientMoments:
-        """The moments of so many gradients."""
+        """Return the moments of so many gradients."""
         found = GradientMoments()
         for chunk in self(repeats):
             found.add(chunk)
@@ -186,6 +186,6 @@ class GradientMoments:
 
 
 def step(program: Any, call: Call) -> State:
-    """The state after `program.step`."""
+    """Return the state after `program.step`."""
     options = {name: getattr(call, name) for name in ("seed", "particles", "rows", "total_rows", "hyper")}
     return program.step(call.state, *call.data, **options)[2]

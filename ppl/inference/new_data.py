@@ -26,7 +26,7 @@ from ppl.runtime.state import State
 def fill_missing_data(
     program: PreparedProgram, data: Sequence[Any], rows: Any
 ) -> tuple[tuple[Any, ...], frozenset[str]]:
-    """The data with zeros in place of None, and the names of the arguments that were None.
+    """Return the data with zeros in place of None, and the names of the arguments that were None.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def fill_missing_data(
 
 
 def _fill_specs(program: PreparedProgram, data: Sequence[Any]) -> list[Any]:
-    """The data with what is known of its arguments in place of None."""
+    """Return the data with what is known of its arguments in place of None."""
     known = program._latest.trace.arguments if program._latest is not None else {}
     found = []
     for name, x in zip(program.argument_names, data, strict=True):
@@ -79,7 +79,7 @@ def _zeros_for(
 
 
 def _row_count_of(rows: Any, plate: str) -> int | None:
-    """How many rows `rows=` names, if it says so."""
+    """Return how many rows `rows=` names, if it says so."""
     own = rows.get(plate) if isinstance(rows, Mapping) else rows
     if isinstance(own, slice):
         return None if own.stop is None else max(0, len(range(own.start or 0, own.stop, own.step or 1)))
@@ -153,7 +153,7 @@ def number_rows(program: PreparedProgram, read: Sequence[Any], missing: frozense
 
 
 def _beyond_table(plate: str, ids: Any, count: int, table: int) -> bool:
-    """Whether the rows with these numbers lie beyond a table; not some of them alone."""
+    """Return whether the rows with these numbers lie beyond a table; not some of them alone."""
     numbers = np.arange(ids, ids + count) if isinstance(ids, int) else ids
     new = numbers >= table
     if new.any() and not new.all():
@@ -165,7 +165,7 @@ def _beyond_table(plate: str, ids: Any, count: int, table: int) -> bool:
 
 
 def program_without_tables(program: Any, state: State, read: Sequence[Any]) -> tuple[Any, State]:
-    """A program that draws latents of rows from the model and the others from the guide, and its state."""
+    """Return a program that draws latents of rows from the model and the others from the guide, and its state."""
     objective = program.objective
     if isinstance(objective, Iwae):
         raise DataError(

@@ -14,7 +14,7 @@ import numpy as np
 from ppl.arguments import shown
 from ppl.compiler.surrogate.elimination import StateQuery
 from ppl.compiler.surrogate.guards import OUT_OF_RANGE
-from ppl.compiler.surrogate.posterior import posterior_graph, why_not_drawable
+from ppl.compiler.surrogate.posterior import why_not_drawable
 from ppl.distributions.base import Distribution
 from ppl.errors import DataError, ModelError, NonFiniteError
 from ppl.graph.stochastic import StochasticGraph
@@ -28,20 +28,20 @@ from ppl.runtime.nonfinite import raise_invalid_draw
 
 
 def sites_named(trace: Trace, name: str) -> list[str]:
-    """The sites of a trace that `name` stands for: itself, or those of all steps in order."""
+    """Return the sites of a trace that `name` stands for: itself, or those of all steps in order."""
     if name in trace.sites:
         return [name]
     return sorted((n for n in trace.sites if base_name(n) == name), key=_step_numbers)
 
 
 def query_each_step(trace: Trace, query: Sequence[str]) -> list[tuple[str, ...]]:
-    """The names of a query in every step."""
+    """Return the names of a query in every step."""
     columns = [sites_named(trace, name) for name in query]
     return [tuple(names) for names in zip(*columns, strict=True)]
 
 
 def stack_steps(trace: Trace, names: Sequence[str], parts: Sequence[np.ndarray], lead: int) -> np.ndarray:
-    """The values of all steps as one array; their axes stand after the `lead` first ones."""
+    """Return the values of all steps as one array; their axes stand after the `lead` first ones."""
     if len(names) == 1 and not _step_numbers(names[0]):
         return parts[0]
     lengths = [n + 1 for n in _step_numbers(names[-1])]
@@ -54,7 +54,7 @@ def _step_numbers(name: str) -> list[int]:
 
 
 def is_deterministic(trace: Trace, name: str) -> bool:
-    """Whether a site is a deterministic one that sees no draw of an observation.
+    """Return whether a site is a deterministic one that sees no draw of an observation.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def is_deterministic(trace: Trace, name: str) -> bool:
 
 
 def _value_outside_loops(site: Site) -> Node:
-    """The value of a site, with all that its loops compute it from."""
+    """Return the value of a site, with all that its loops compute it from."""
     assert site.node is not None
     node, scan = site.node, site.scan
     while scan is not None:
@@ -102,7 +102,7 @@ class Probabilities(Named[np.ndarray]):
 
 
 def parse_queries(sites: Any, known: Sequence[str]) -> list[StateQuery]:
-    """What is asked for: all sites that there are, or those named, some of them together as tuples."""
+    """Return what is asked for: all sites that there are, or those named, some of them together as tuples."""
     given = list(known) if sites is None else [sites] if isinstance(sites, str) else list(sites)
     found = []
     for item in given:
@@ -117,13 +117,13 @@ def parse_queries(sites: Any, known: Sequence[str]) -> list[StateQuery]:
 
 
 def summed_out_names(compiled: Compiled) -> list[str]:
-    """The latents that the likelihood sums out."""
+    """Return the latents that the likelihood sums out."""
     chosen = compiled.plan.estimators
     return [s.name for s in compiled.trace.random_sites() if chosen[s.name].within_cost]
 
 
 def finite_guide_names(compiled: Compiled) -> list[str]:
-    """The finite latents of a guide whose probabilities depend on no other node of it."""
+    """Return the finite latents of a guide whose probabilities depend on no other node of it."""
     graph = compiled.graph
     finite = (n for n in graph.nodes.values() if n.dist.support_size() <= MOST_JOINT_STATES and not n.site.scan)
     return [n.name for n in finite if not any(graph.terms.reach(a).direct for a in n.node.args)]
@@ -153,8 +153,8 @@ def require_exact_probabilities(compiled: Compiled, queries: Sequence[StateQuery
 
 
 def exact_probabilities(bound: BoundCall, queries: Sequence[StateQuery], keep: bool) -> dict[Any, np.ndarray]:
-    """Probabilities of summed-out latents, with axes (*plates, *times, *units, states)."""
-    graph = posterior_graph(bound.compiled)
+    """Return the probabilities of summed-out latents, with axes (*plates, *times, *units, states)."""
+    graph = bound.compiled.posterior_graph
     asked = {query: query_each_step(graph.trace, query) for query in queries}
     flat = tuple(q for group in asked.values() for q in group)
     _require_joint(graph, flat)
@@ -172,7 +172,7 @@ def exact_probabilities(bound: BoundCall, queries: Sequence[StateQuery], keep: b
 
 
 def guide_probabilities(bound: BoundCall, queries: Sequence[StateQuery], keep: bool) -> dict[Any, np.ndarray]:
-    """Probabilities of a guide's latents."""
+    """Return the probabilities of a guide's latents."""
     if any(len(query) > 1 for query in queries):
         raise ModelError("posterior_probs: a guide's probabilities are those of one latent at a time")
     arrays = run_variant(bound, "guide", tuple(queries)).arrays
@@ -193,7 +193,7 @@ def _require_joint(graph: StochasticGraph, queries: Sequence[StateQuery]) -> Non
 
 
 def _normalize(found: np.ndarray, dists: Sequence[Distribution], query: StateQuery, keep: bool) -> np.ndarray:
-    """Probabilities that add up to 1, by units where there is one node."""
+    """Return probabilities that add up to 1, by units where there is one node."""
     states = tuple(range(found.ndim - len(dists), found.ndim))
     total = found.sum(states, keepdims=True)
     if not keep and not (total > 0.0).all():
@@ -208,7 +208,7 @@ def _normalize(found: np.ndarray, dists: Sequence[Distribution], query: StateQue
 
 
 def _split_units(found: np.ndarray, dist: Distribution) -> np.ndarray:
-    """Probabilities of the values of every unit, from those of all joint values."""
+    """Return the probabilities of the values of every unit, from those of all joint values."""
     unit, batch = dist.unit_support(), dist.batch_of_units
     if not batch or unit is None:
         return found
@@ -219,5 +219,5 @@ def _split_units(found: np.ndarray, dist: Distribution) -> np.ndarray:
 
 
 def has_guide(compiled: Compiled) -> bool:
-    """Whether latents are drawn by a guide."""
+    """Return whether latents are drawn by a guide."""
     return bool(compiled.trace.scored) or any(s.kind is SiteKind.SCORED for s in compiled.trace.sites.values())

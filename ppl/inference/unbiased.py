@@ -101,7 +101,7 @@ class _GridExpansion(Expansion):
 
 
 def find_reference_gradient(program: Any, call: Call, repeats: int, how: str) -> ReferenceGradient:
-    """The exact gradient where `how` allows and it is feasible, else one by leave-one-out score functions."""
+    """Return the exact gradient where `how` allows and it is feasible, else one by leave-one-out score functions."""
     bound = bind_call(program, call)
     compiled = bound.compiled
     why = "named"
@@ -176,7 +176,7 @@ def _exact_reference(bound: BoundCall) -> ReferenceGradient:
 
 
 def _split_nodes(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[list[RandomNode], list[RandomNode]]:
-    """Nodes with a cost downstream: those to sum over, and those to integrate."""
+    """Return the nodes with a cost downstream: those to sum over, and those to integrate."""
     summed, integrated = [], []
     for rn in graph.nodes.values():
         if not rn.costs or plan[rn.name].within_cost:
@@ -195,7 +195,7 @@ def _split_nodes(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[li
 
 
 def _grid_moves(rn: RandomNode) -> bool:
-    """Whether the grid moves: with the support, and where only a path leaves a stopped value as it is."""
+    """Return whether the grid moves: with the support, and where only a path leaves a stopped value as it is."""
     return bool(rn.moving_support()) or rn.tangled is not None
 
 
@@ -281,7 +281,7 @@ class UnbiasednessReport:
 def check_unbiased(
     program: Any, call: Call, repeats: int, reference: str, width: float, backend: str
 ) -> UnbiasednessReport:
-    """See `Program.check_unbiased`."""
+    """Check that a gradient is right on average: see `Program.check_unbiased`."""
     if reference not in ("auto", "exact", "score"):
         raise OptionError(f'reference must be "auto", "exact" or "score", not {shown(reference)}')
     source = GradientSamples(program, call, backend)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.arguments import names
 from ppl.compiler.surrogate.guards import OUT_OF_RANGE
-from ppl.compiler.surrogate.posterior import IMPOSSIBLE_DATA, draw_key, posterior_graph, why_not_drawable
+from ppl.compiler.surrogate.posterior import IMPOSSIBLE_DATA, draw_key, why_not_drawable
 from ppl.errors import DataError, ModelError
 from ppl.inference.new_data import fill_missing_data, number_rows, program_without_tables, require_missing_unread
 from ppl.inference.posterior import (
@@ -224,7 +224,7 @@ class ProgramDraws(PreparedProgram):
         asked, k = call.particles, 1 if call.particles is None else call.particles
         bound = bind_call(self, replace(call, particles=k), unread=missing)
         compiled = bound.compiled
-        trace = posterior_graph(compiled).trace if key == "predict" else compiled.trace
+        trace = compiled.posterior_graph.trace if key == "predict" else compiled.trace
         steps = {name: sites_named(trace, name) for name in wanted}
         listed = tuple(n for group in steps.values() for n in group)
         variant_key = draw_key(key, missing if key == "predict" else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ppl.arguments import text
@@ -28,9 +29,7 @@ class Inspection(PreparedProgram):
         program was compiled without example data.
         """
         compiled = self.prepare(*data)
-        if compiled.plan.regions is None:
-            compiled.plan.regions = compiled.executable("gradient").regions
-        return compiled.plan
+        return replace(compiled.plan, regions=compiled.executable("gradient").regions)
 
     @property
     def graph(self) -> nx.DiGraph:

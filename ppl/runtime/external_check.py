@@ -17,7 +17,7 @@ import numpy as np
 
 from ppl.arguments import masked
 from ppl.compiler.surrogate.auxiliary import AuxiliarySlot
-from ppl.compiler.surrogate.expansion import GraphExpansion
+from ppl.compiler.surrogate.expansion import Expansion
 from ppl.errors import ModelError, uncoloured
 from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.external import External, Result, cotangent_count, declared_results, value_args
@@ -57,7 +57,7 @@ def check_externals(compiled: Compiled, data: Sequence[Any]) -> None:
     roots = [n for n in graph.order if n.op == "external" or (n.op == "sample" and n.attrs["site"].dist.score_only)]
     if not roots:
         return
-    nodes = [n for n in topological(GraphExpansion(graph, {}, "sample", particles=1).walk(roots)) if n.op == "external"]
+    nodes = [n for n in topological(Expansion(graph, {}, "sample", particles=1).expand(roots)) if n.op == "external"]
     env: Env | None = None
     for node in nodes:
         _require_compiled(node.attrs["fn"])

@@ -20,14 +20,11 @@ from ppl.arguments import choice, fits_memory
 from ppl.compiler.lower.request import Result
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.guards import (
-    condition_or_masked,
+    conditions,
     edge_sensitivity,
-    formula_conditions,
-    index_conditions,
+    guard_applies,
     objective_nodes,
-    parameter_conditions,
     random_ancestors,
-    reader_counts,
     reads_relaxable_samples,
     samples_cross_components,
     site_values,
@@ -45,7 +42,7 @@ from ppl.ir.reference.interpret import evaluate, evaluate_intermediates, run_ite
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.loops import Scan, base_name, innermost_scan, scan_of, stack_over_loops, step_text, steps_in_words
-from ppl.lang.trace import FormulaUse, Site, SiteKind, SymbolicIndex
+from ppl.lang.trace import Site, SiteKind
 from ppl.lazy import optimizers
 from ppl.runtime.binding import BoundData
 from ppl.runtime.call import BoundCall
@@ -85,24 +82,15 @@ def find_violation(
     expansion = Expansion(graph, plan, mode)  # type: ignore[arg-type]
     expansion.run()
     above = random_ancestors(objective_nodes(trace) if mode != "sample" else site_values(trace, sites))
-    listed = [
-        (site, condition)
-        for site, condition in parameter_conditions(trace)
-        if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
-    ]
     asked = sites if mode == "sample" else None
-    readers: list[tuple[SymbolicIndex | FormulaUse, Site, Condition]] = [
-        *formula_conditions(trace),
-        *index_conditions(trace),
-    ]
-    listed += [(site, c) for reader, site, c in readers if reader_counts(reader, asked)]
-    pairs = [(c.value, condition_or_masked(site, c)) for site, c in listed]
+    listed = [c for c in conditions(trace) if guard_applies(c, above, asked)]
+    pairs = [(c.condition.value, c.good) for c in listed]
     scans = [innermost_scan(map(scan_of, pair)) for pair in pairs]
     outputs = [stack_over_loops(n, scan) for pair, scan in zip(pairs, scans, strict=True) for n in pair]
-    walked = [ops.pick_branch(n) for n in expansion.walk(simplify(outputs))]
+    walked = [ops.pick_branch(n) for n in expansion.expand(simplify(outputs))]
     walked[1::2] = [expansion.reducer.mask_unreached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)
-    for i, (site, condition) in enumerate(listed):
+    for i, (site, condition, _) in enumerate(listed):
         soft = mode == "gradient" and condition.whole and reads_relaxable_samples(condition.value)
         value, good = walked[2 * i : 2 * i + 2]
         if not soft and not values[2 * i + 1].all():
@@ -113,9 +101,9 @@ def find_violation(
 
 def _find_boundary_probability(expansion: Expansion, env: Env, bound: BoundData) -> Violation | None:
     """The first probability of 0 or 1 that a parameter moves under an estimator that sees draws only, or None."""
-    for rn, edge in expansion.edges.values():
+    for rn, edge in expansion.unsampled_edges.values():
         seen = (expansion.reducer.mask_unreached(edge.there, False), edge.value)
-        there, beside = (expansion.outside(n, rn.site.scan) for n in seen)
+        there, beside = (expansion.stack_over_steps(n, rn.site.scan) for n in seen)
         moved, truth, value = evaluate([edge_sensitivity(expansion, [(rn, edge)]), there, beside], env)
         if not np.any(moved > 0):
             continue
@@ -133,9 +121,9 @@ def _find_boundary_probability(expansion: Expansion, env: Env, bound: BoundData)
 
 def _find_unseen_mixture_path(expansion: Expansion, env: Env, bound: BoundData) -> Violation | None:
     """The first mixture whose path its samples do not show, or None."""
-    for rn, spread in expansion.crossings.values():
+    for rn, spread in expansion.mixture_paths.values():
         seen = (samples_cross_components(expansion, spread), ops.pick_branch(spread))
-        good, beside = (expansion.outside(n, rn.site.scan) for n in seen)
+        good, beside = (expansion.stack_over_steps(n, rn.site.scan) for n in seen)
         truth, value = evaluate([good, beside], env)
         if truth.all():
             continue
@@ -338,20 +326,20 @@ def _named_values(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[N
                 nodes = list(site.node.args)
             for key, node in zip(site.dist.params, nodes, strict=True):
                 if id(node) in where:
-                    (made,), scan = expansion.walk([node]), scan_of(node)
+                    (made,), scan = expansion.expand([node]), scan_of(node)
                     text = f"{key} of node '{site.name}' ({kind})"
-                    yield NamedValue(expansion.outside(made, scan), site.name, text, loop_depth(scan))
+                    yield NamedValue(expansion.stack_over_steps(made, scan), site.name, text, loop_depth(scan))
     for name, site in trace.sites.items():
         if name in expanded.values:
             text = "deterministic" if site.kind is SiteKind.DETERMINISTIC else "the value of node"
             yield NamedValue(expanded.values[name], name, f"{text} '{name}'")
         elif site.kind is SiteKind.DETERMINISTIC and id(site.node) in where:
-            steps = expansion.outside(where[id(site.node)], site.scan)
+            steps = expansion.stack_over_steps(where[id(site.node)], site.scan)
             yield NamedValue(steps, name, f"deterministic '{name}'", loop_depth(site.scan))
     for name, node in expansion.costs.items():
         cost = trace.costs[name]
         if cost.step is not None and not cost.marginalize and id(cost.step) in where:
-            steps = expansion.outside(where[id(cost.step)], cost.scan)
+            steps = expansion.stack_over_steps(where[id(cost.step)], cost.scan)
             yield NamedValue(steps, name, f"cost '{name}'", loop_depth(cost.scan))
         yield NamedValue(node, name, f"cost '{name}'")
     yield NamedValue(expanded.loss, "loss", "the sum of the costs")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, TuningReport, record_measurements
+from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, TuningReport
 from ppl.estimators import DisARM, Enumerate, Pathwise, Rebar, ScoreFunction
 from ppl.notebook.loss_curve import MOST_POINTS, draw_loss_curve
 from ppl.notebook.plans import plan_points, variance_time_svg
@@ -117,8 +117,7 @@ def measured(plan):
     whole = [
         JointChoice((("b < 1", DisARM()), ('z"', Pathwise())), 8, 0.1, 0.01, 0.0, 7e-6, 100, "compiled", taken=True)
     ]
-    record_measurements(plan, {"b < 1": rows}, TuningReport(tuple(whole), 1.0, 1.0))
-    return plan
+    return plan.with_measurements({"b < 1": rows}, TuningReport(tuple(whole), 1.0, 1.0))
 
 
 def test_a_tuned_plan_shows_variance_against_time_of_the_node_under_the_mouse():
@@ -142,7 +141,7 @@ def test_seconds_of_the_interpreter_stand_beside_no_others():
         MeasuredCandidate(DisARM(), 1.0, 0.1, 2e-6),
         MeasuredCandidate(Rebar(), 0.0, 0.0, 9e-6),
     ]
-    record_measurements(plan, {"b < 1": rows})
+    plan = plan.with_measurements({"b < 1": rows})
     assert sorted(p.label for p in plan_points(plan, "b < 1")) == ["1 × DisARM()", "1 × Rebar()"]
     assert variance_time_svg(plan_points(plan, "b < 1")) and variance_time_svg(plan_points(plan, "b < 1")[:1]) == ""
 

@@ -81,73 +81,75 @@ VarianceForm = Callable[[UnitCounts, int], float]
 
 
 def zero_variance(units: UnitCounts, particles: int) -> float:
-    """Of sums over all outcomes."""
+    """Return the variance of sums over all outcomes."""
     return 0.0
 
 
 def pathwise_variance(units: UnitCounts, particles: int) -> float:
-    """Of a path."""
+    """Return the variance of a path."""
     return max(1.0, units.rough or 0.0) ** 2 / 1.5 / particles
 
 
 def curvature_variance(units: UnitCounts, particles: int) -> float:
-    """Of a path for the location, and of curvature for the scale: cos w z has w² / 2 + w⁴ / 2 where a path has w²."""
+    """Return the variance of a path for the location and of curvature for the scale: cos w z has w² / 2 + w⁴ / 2 where
+    a path has w².
+    """
     return pathwise_variance(units, particles) * (1 + (units.rough or 0.0) ** 2) / 2
 
 
 def measure_valued_variance(units: UnitCounts, particles: int) -> float:
-    """Of a pair for each unit, which differ in that unit alone: a path without a slope."""
+    """Return the variance of a pair for each unit, which differ in that unit alone: that of a path without a slope."""
     return 1 / 1.5 / particles
 
 
 def combined_variance(units: UnitCounts, particles: int) -> float:
-    """Of a path and a score with the weights of least variance."""
+    """Return the variance of a path and a score combined with the weights of least variance."""
     a, b = pathwise_variance(units, particles), leave_one_out_variance(units, particles)
     return a * b / (a + b)
 
 
 def antithetic_pair_variance(units: UnitCounts, particles: int) -> float:
-    """Of the difference of two samples that share all other noise."""
+    """Return the variance of the difference of two samples that share all other noise."""
     return (units.own - OWN_NOISE_SHARE) / particles
 
 
 def class_pair_variance(units: UnitCounts, particles: int) -> float:
-    """Of such a difference between classes, where the unit's own noise stays."""
+    """Return the variance of such a difference between classes, where the unit's own noise stays."""
     return units.own / particles
 
 
 def rebar_variance(units: UnitCounts, particles: int) -> float:
-    """Of what relaxing changes."""
+    """Return the variance of what relaxing changes."""
     return REBAR_REMAINDER * units.own / particles
 
 
 def u_statistic_weights(particles: int) -> tuple[float, float]:
-    """What a and b are multiplied by in (a (K - 2) + b) / (K (K - 1)), the variance of a U-statistic of order 2 of K
-    particles (Hoeffding 1948): of a gradient with the mean of the others' costs as baseline.
+    """Return what a and b are multiplied by in (a (K - 2) + b) / (K (K - 1)), the variance of a U-statistic of order 2
+    of K particles (Hoeffding 1948): of a gradient with the mean of the others' costs as baseline.
     """
     ordered = particles * (particles - 1)
     return (particles - 2) / ordered, 1 / ordered
 
 
 def leave_one_out_variance(units: UnitCounts, particles: int) -> float:
-    """Of a score against the mean of the other particles."""
+    """Return the variance of a score against the mean of the other particles."""
     a, b = u_statistic_weights(max(particles, 2))
     return a * units.near + 2 * b * max(units.near, units.all)
 
 
 def optimal_baseline_variance(units: UnitCounts, particles: int) -> float:
-    """Of the same with others weighed by their squared scores, which vary for continuous units."""
+    """Return the same with others weighed by their squared scores, which vary for continuous units."""
     gain = 1.0 if units.rough is None or particles < 4 else 1 - OPTIMAL_BASELINE_GAIN * units.own / units.all
     return leave_one_out_variance(units, particles) * gain
 
 
 def moving_average_variance(units: UnitCounts, particles: int) -> float:
-    """Of a score against one number for all rows, a moving average."""
+    """Return the variance of a score against one number for all rows, a moving average."""
     return AVERAGE_LAG * (units.near + (ROW_SPREAD * units.all if units.rows else 0.0)) / particles
 
 
 def count_units(rn: RandomNode, drawn: Iterable[RandomNode]) -> UnitCounts:
-    """The units of a node, and those of the nodes `drawn` that share a cost with it."""
+    """Return the units of a node, and those of the nodes `drawn` that share a cost with it."""
     costs = {c.name for c in rn.costs}
     near = [other for other in drawn if other is not rn and costs & {c.name for c in other.costs}]
     own = _unit_count(rn)
@@ -162,7 +164,7 @@ def count_units(rn: RandomNode, drawn: Iterable[RandomNode]) -> UnitCounts:
 
 
 def cost_roughness(rn: RandomNode) -> float:
-    """The most units of its own that an op moves on the way from a node to its costs. Only constants are known."""
+    """Return the most units of its own that an op between a node and its costs moves. Only constants are known."""
     slopes, bit, reach = rn.graph.ranges.slopes, rn.graph.terms.bit[rn.name], rn.graph.terms.reach
     moved = (n for n in topological([c.node for c in rn.costs]) if n.args and reach(n).direct & bit)
     return max(

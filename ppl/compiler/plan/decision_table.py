@@ -7,13 +7,27 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import field, replace
+from typing import Any, Literal
 
 from ppl.arguments import mapping, shown
-from ppl.compiler.plan import closed_form_variance, feasibility
-from ppl.compiler.plan.closed_form_variance import VarianceForm, count_units
-from ppl.compiler.plan.feasibility import errors_without_step_numbers, require_table_budget
+from ppl.compiler.plan import feasibility
+from ppl.compiler.plan.closed_form_variance import (
+    VarianceForm,
+    antithetic_pair_variance,
+    class_pair_variance,
+    combined_variance,
+    count_units,
+    curvature_variance,
+    leave_one_out_variance,
+    measure_valued_variance,
+    moving_average_variance,
+    optimal_baseline_variance,
+    pathwise_variance,
+    rebar_variance,
+    zero_variance,
+)
+from ppl.compiler.plan.feasibility import require_table_budget
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -39,7 +53,6 @@ from ppl.estimators import (
     Vimco,
 )
 from ppl.estimators.base import Estimator
-from ppl.graph.lost_gradients import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.names import Named
 from ppl.records import dataclass
@@ -59,7 +72,7 @@ def require_estimators(requested: EstimatorRequest) -> None:
 
 
 def named_estimators(graph: StochasticGraph, requested: EstimatorRequest) -> dict[str, Estimator]:
-    """The estimators that users have named, by node."""
+    """Return the estimators that users have named, by node."""
     named: dict[str, Estimator] = {}
     require_estimators(requested)
     if isinstance(requested, Mapping):
@@ -75,8 +88,16 @@ def named_estimators(graph: StochasticGraph, requested: EstimatorRequest) -> dic
     return named
 
 
+def graph_with_named(graph: StochasticGraph, named: Mapping[str, Estimator]) -> StochasticGraph:
+    """Return the graph in which nodes are known not to be drawn, or to be reweighted, by the estimators named."""
+    return graph.with_named(
+        frozenset(name for name, estimator in named.items() if not estimator.sampled),
+        frozenset(name for name, estimator in named.items() if estimator.reweights),
+    )
+
+
 def matching_nodes(graph: StochasticGraph, pattern: str, what: str) -> list[str]:
-    """The random nodes of a name, or else of those that a glob matches; an EstimatorError where there are none."""
+    """Return the random nodes of a name, or else that a glob matches; an EstimatorError where there are none."""
     hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
     if not hits:
         raise EstimatorError(f"{what}: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
@@ -88,112 +109,158 @@ def _require_estimator(value: Any, where: str) -> None:
         raise EstimatorError(f"{where} is {shown(value)}, not an estimator instance such as ppl.estimators.Rebar()")
 
 
+Situation = Literal["no path", "rough path", "smooth path", "measured", "exact"]
+"""Where `particles="auto"` tries other estimators than the table's: where the table follows no path, follows one to a
+cost that moves over much or little of the node's noise, where variances are measured, and before all others."""
+
+
 @dataclass(frozen=True)
 class DecisionRow:
     """One line of the decision table: a candidate, the wish that ranks it, and the variance to expect of it, in words
     and, where there is one, in closed form.
+
+    `tried` maps the situations in which `particles="auto"` tries it to its place among the estimators tried there. A
+    row that is not `listed` is an option of a listed estimator: tried and measured, but never taken by rank.
     """
 
     estimator: Estimator
     because: str
     variance: str
     noise: VarianceForm | None = None
+    tried: Mapping[Situation, int] = field(default_factory=dict)
+    listed: bool = True
 
 
-MOVING_AVERAGE = ScoreFunction(baseline="moving_average")
+LEAVE_ONE_OUT, MOVING_AVERAGE = ScoreFunction("leave_one_out"), ScoreFunction("moving_average")
 
 TABLE: tuple[DecisionRow, ...] = (
-    DecisionRow(Enumerate(), "exact, no variance from this node", "none", closed_form_variance.zero_variance),
+    DecisionRow(Enumerate(), "exact, no variance from this node", "none", zero_variance),
     DecisionRow(
         SumComponents(),
         "the component summed exactly, pathwise inside",
         "the cost's slope in a component",
-        closed_form_variance.pathwise_variance,
+        pathwise_variance,
     ),
-    DecisionRow(
-        Pathwise(), "low variance through the cost's slope", "the cost's slope", closed_form_variance.pathwise_variance
-    ),
+    DecisionRow(Pathwise(), "low variance through the cost's slope", "the cost's slope", pathwise_variance),
     DecisionRow(
         DisARM(),
         "an antithetic pair of samples",
         "differences in a pair",
-        closed_form_variance.antithetic_pair_variance,
+        antithetic_pair_variance,
+        {"no path": 1, "measured": 1},
     ),
     DecisionRow(
-        Vimco(),
-        "the other importance samples as baseline",
-        "one weight's share",
-        closed_form_variance.pathwise_variance,
+        Vimco(), "the other importance samples as baseline", "one weight's share", pathwise_variance, {"measured": 15}
     ),
     DecisionRow(
-        ScoreFunction(baseline="leave_one_out"),
+        LEAVE_ONE_OUT,
         "the other particles as baseline",
         "the cost's spread",
-        closed_form_variance.leave_one_out_variance,
+        leave_one_out_variance,
+        {"no path": 2, "rough path": 2, "measured": 2},
     ),
     DecisionRow(
-        Rebar(), "the relaxed cost as control variate", "what relaxing changes", closed_form_variance.rebar_variance
+        Rebar(),
+        "the relaxed cost as control variate",
+        "what relaxing changes",
+        rebar_variance,
+        {"no path": 3, "measured": 3},
     ),
     DecisionRow(
         CategoricalDisARM(),
         "an antithetic pair of samples, class by class",
         "differences in a pair",
-        closed_form_variance.class_pair_variance,
+        class_pair_variance,
+        {"no path": 4, "measured": 4},
     ),
     DecisionRow(
-        MOVING_AVERAGE, "needs only the log-density", "the cost's spread", closed_form_variance.moving_average_variance
+        MOVING_AVERAGE,
+        "needs only the log-density",
+        "the cost's spread",
+        moving_average_variance,
+        {"no path": 5, "rough path": 4, "measured": 5},
     ),
     # Admissible only where a row above is: never taken here, and listed as candidates to be named.
     DecisionRow(
-        Analytic(),
-        "exact for costs up to degree 2, no variance from this node",
-        "none",
-        closed_form_variance.zero_variance,
+        Analytic(), "exact for costs up to degree 2, no variance from this node", "none", zero_variance, {"exact": 1}
     ),
     DecisionRow(
         StickingTheLanding(),
         "pathwise, without the score of its own density",
         "none at the posterior",
-        closed_form_variance.pathwise_variance,
+        pathwise_variance,
+        {"measured": 13},
     ),
-    DecisionRow(DoublyReparameterized(), "pathwise, with the bound's weights squared", "none at the posterior"),
-    DecisionRow(Implicit(), "pathwise through the cdf", "the cost's slope", closed_form_variance.pathwise_variance),
     DecisionRow(
-        BonnetPrice(), "the cost's slope and curvature", "slope and curvature", closed_form_variance.curvature_variance
+        DoublyReparameterized(),
+        "pathwise, with the bound's weights squared",
+        "none at the posterior",
+        tried={"measured": 14},
+    ),
+    DecisionRow(Implicit(), "pathwise through the cdf", "the cost's slope", pathwise_variance),
+    DecisionRow(
+        BonnetPrice(),
+        "the cost's slope and curvature",
+        "slope and curvature",
+        curvature_variance,
+        {"smooth path": 1, "measured": 9},
     ),
     DecisionRow(
         ScoreFunction("optimal"),
         "the others, weighed by their scores, as baseline",
         "the cost's spread",
-        closed_form_variance.optimal_baseline_variance,
+        optimal_baseline_variance,
+        {"no path": 7, "rough path": 3, "measured": 7},
     ),
     DecisionRow(Relax(), "a trained network as control variate", "what it cannot fit"),
     DecisionRow(
         MeasureValued(),
         "a pair of samples for every unit and parameter",
         "differences in pairs",
-        closed_form_variance.measure_valued_variance,
+        measure_valued_variance,
+        {"no path": 6, "measured": 6},
     ),
+    DecisionRow(ARM(), "the reference that DisARM improves on", "DisARM's and more", antithetic_pair_variance),
     DecisionRow(
-        ARM(),
-        "the reference that DisARM improves on",
-        "DisARM's and more",
-        closed_form_variance.antithetic_pair_variance,
+        Enumerate(categories=2),
+        "the likely categories summed, one of the others drawn",
+        "the rest's spread",
+        tried={"measured": 11},
     ),
-    DecisionRow(Enumerate(categories=2), "the likely categories summed, one of the others drawn", "the rest's spread"),
     DecisionRow(Enumerate(units=2), "the least certain units summed", "the rest's spread"),
     DecisionRow(
-        Combine(Pathwise(), ScoreFunction("moving_average")),
+        Combine(Pathwise(), MOVING_AVERAGE),
         "two estimators on one sample",
         "less than either's",
-        closed_form_variance.combined_variance,
+        combined_variance,
+        {"rough path": 1, "measured": 8},
     ),
-    DecisionRow(
-        Combine(DisARM(), ScoreFunction("leave_one_out")), "two estimators on one sample", "less than either's"
-    ),
+    DecisionRow(Combine(DisARM(), LEAVE_ONE_OUT), "two estimators on one sample", "less than either's"),
     DecisionRow(Relaxed(), "relaxed sample (biased)", "the relaxed slope"),
     DecisionRow(StraightThrough(), "straight-through (biased)", "the cost's slope"),
+    DecisionRow(ScoreFunction(), "needs no baseline", "the cost's size", listed=False),
+    DecisionRow(
+        Enumerate(units=2, baseline="leave_one_out"),
+        "the least certain units summed, the other particles as baseline",
+        "the rest's spread",
+        tried={"measured": 10},
+        listed=False,
+    ),
+    DecisionRow(
+        Combine(Enumerate(categories=2), LEAVE_ONE_OUT),
+        "two estimators on one sample",
+        "less than either's",
+        tried={"measured": 12},
+        listed=False,
+    ),
+    DecisionRow(Combine(Pathwise(), LEAVE_ONE_OUT), "two estimators on one sample", "less than either's", listed=False),
 )
+
+
+def estimators_tried(situation: Situation) -> tuple[Estimator, ...]:
+    """Return the estimators of the table that are tried in a situation, in order."""
+    rows = [row for row in TABLE if situation in row.tried]
+    return tuple(row.estimator for row in sorted(rows, key=lambda row: row.tried[situation]))
 
 
 def choose_estimators(
@@ -211,13 +278,8 @@ def choose_estimators(
     EstimatorError
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
-    with errors_without_step_numbers():
-        require_no_lost_path(graph.sketch or graph)
     named = named_estimators(graph, requested)
-    graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
-    graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
-    if graph.sketch is not None:
-        graph.copy_plan_to_sketch()
+    graph = graph_with_named(graph, named)
     used = _EvaluationBudget(max_copies)
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():
@@ -226,8 +288,8 @@ def choose_estimators(
             used.add(rn, choices[rn.name].estimator)
     for rn in graph.nodes.values():
         if rn.name not in choices:
-            ahead = (first or {}).get(rn.name)
-            choices[rn.name] = _choose_from_table(rn, allow_bias, particles, max_copies, used, ahead)
+            preferred = (first or {}).get(rn.name)
+            choices[rn.name] = _choose_from_table(rn, allow_bias, particles, max_copies, used, preferred)
             used.add(rn, choices[rn.name].estimator)
     ordered = {name: choices[name] for name in graph.nodes}
     require_table_budget(graph, {name: choice.estimator for name, choice in ordered.items()})
@@ -235,7 +297,7 @@ def choose_estimators(
 
 
 def expected_variance(graph: StochasticGraph, plan: Mapping[str, Estimator], particles: int) -> float:
-    """The sum of the variances to expect of the nodes' gradients; the unit is that of `plan.expected`."""
+    """Return the sum of the variances to expect of the nodes' gradients; the unit is that of `plan.expected`."""
     noise = {row.estimator: row.noise for row in TABLE if row.noise is not None}
     drawn = [graph[name] for name, estimator in plan.items() if estimator.sampled]
     total = 0.0
@@ -243,9 +305,7 @@ def expected_variance(graph: StochasticGraph, plan: Mapping[str, Estimator], par
         if rn.needs_gradient:
             estimator = plan[rn.name]
             form = noise.get(estimator) or (
-                closed_form_variance.leave_one_out_variance
-                if estimator.validate(1) is not None
-                else closed_form_variance.moving_average_variance
+                leave_one_out_variance if estimator.validate(1) is not None else moving_average_variance
             )
             units = count_units(rn, drawn)
             total += units.own * form(units, particles)
@@ -301,7 +361,7 @@ def _choose_named(rn: RandomNode, estimator: Estimator, particles: int, used: _E
     complaint = (
         support.reason
         if not support.ok
-        else estimator.validate(particles) or feasibility.why_not_in_loop(estimator, rn, used)
+        else estimator.validate(particles) or feasibility.why_not_in_loop(estimator, rn, used.max_copies)
     )
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
@@ -339,15 +399,16 @@ def _assess_candidates(
     used: _EvaluationBudget,
     first: Estimator | None = None,
 ) -> list[Candidate]:
-    """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it.
+    """Return every listed row of the table with what it would cost this node, and why it cannot be or what speaks for
+    it.
 
     `first` comes before all rows, and need not be one of them.
     """
     found = []
-    ahead = [row for row in TABLE if row.estimator == first]
-    if first is not None and not ahead:
-        ahead = [DecisionRow(first, "no row of the table", "measured")]
-    for row in (*ahead, *(row for row in TABLE if row.estimator != first)):
+    preferred = [row for row in TABLE if row.estimator == first]
+    if first is not None and not preferred:
+        preferred = [DecisionRow(first, "no row of the table", "measured")]
+    for row in (*preferred, *(row for row in TABLE if row.listed and row.estimator != first)):
         reason = _why_inadmissible(row.estimator, rn, allow_bias, particles, max_copies, used)
         supported = row.estimator.supports(rn)
         copies = _count_copies(rn, row.estimator) if supported.ok else 0
@@ -371,7 +432,7 @@ def _why_inadmissible(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.total_with(rn, estimator)
-    unrolled = feasibility.why_not_in_loop(estimator, rn, used)
+    unrolled = feasibility.why_not_in_loop(estimator, rn, used.max_copies)
     if unrolled:
         return unrolled
     if (estimator.side_count_over_loop(rn) or estimator.enters == "summed") and spent > max_copies:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.base import Estimator
@@ -27,32 +26,26 @@ from ppl.lang.trace import Cost
 from ppl.tuning import UNROLLED_STEPS
 
 
-class CopyBudget(Protocol):
-    """Copies that may be spent."""
-
-    max_copies: float
-
-
 def needs_unrolling(estimator: Estimator, rn: RandomNode, summed: Collection[str] = ()) -> bool:
-    """Whether the loops of a program are unrolled for the sake of a node's estimator; those of `summed` sum theirs."""
+    """Return whether loops are unrolled for the sake of a node's estimator; those of `summed` sum theirs."""
     if rn.site.scan is not None:
         kept = estimator.in_loops or (estimator.enters == "summed" and why_not_chain(rn, summed) is None)
         return not kept and (rn.needs_gradient or estimator.enters == "summed")
     return not estimator.before_loops and rn.enters_loops and rn.needs_gradient
 
 
-def why_not_in_loop(estimator: Estimator, rn: RandomNode, used: CopyBudget) -> str | None:
-    """Why an estimator has no place in a loop over time, or None."""
+def why_not_in_loop(estimator: Estimator, rn: RandomNode, max_copies: float) -> str | None:
+    """Say why an estimator has no place in a loop over time, or None."""
     if not needs_unrolling(estimator, rn):
         return None
-    steps, most = rn.graph.total_steps, used.max_copies
+    steps = rn.graph.total_steps
     if rn.site.scan is not None and estimator.enters == "summed":
         if steps > UNROLLED_STEPS:
             return f"{why_not_chain(rn, ())}, and its {steps} steps, more than {UNROLLED_STEPS}, are not written out"
-    elif rn.site.scan is not None and 1 + estimator.side_count_over_loop(rn) > most:
+    elif rn.site.scan is not None and 1 + estimator.side_count_over_loop(rn) > max_copies:
         return (
             f"in a loop of {rn.steps} steps it takes {estimator.side_count_over_loop(rn)} branches, over "
-            f"max_copies={most:g}; "
+            f"max_copies={max_copies:g}; "
             "ScoreFunction takes none, nor do paths and relaxations"
         )
     if steps > UNROLLED_STEPS:
@@ -61,13 +54,13 @@ def why_not_in_loop(estimator: Estimator, rn: RandomNode, used: CopyBudget) -> s
 
 
 def plan_needs_unrolling(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> bool:
-    """Whether a plan needs the program without loops."""
+    """Return whether a plan needs the program without loops."""
     summed = [name for name, estimator in plan.items() if estimator.enters == "summed"]
     return any(needs_unrolling(estimator, graph[name], summed) for name, estimator in plan.items())
 
 
 def is_summed_by_steps(estimator: Estimator, rn: RandomNode) -> bool:
-    """Whether a node of a loop is summed out step by step."""
+    """Return whether a node of a loop is summed out step by step."""
     return rn.site.scan is not None and estimator.enters == "summed" and why_not_chain(rn, ()) is None
 
 
@@ -79,7 +72,7 @@ def joint_states(estimator: Estimator, rn: RandomNode) -> float:
 
 
 def loop_labels(rn: RandomNode) -> tuple[str, ...]:
-    """The loops that a node stands in, for the column of plates."""
+    """Return the loops that a node stands in, for the column of plates."""
     return () if rn.site.scan is None else tuple(f"{s.name} ({s.length} steps)" for s in rn.site.scan.chain)
 
 
@@ -131,7 +124,7 @@ class _SumBudget:
         self.laws = [self.above[name] | {name} for name in self.depths or summed]
 
     def entries(self) -> float:
-        """Entries of the largest table."""
+        """Return the number of entries of the largest table."""
         if self.chained:
             return math.prod(self.sizes.values())
         if self.depths:
@@ -142,7 +135,7 @@ class _SumBudget:
         return joint if self._joint(self.whole) <= SPLIT_FROM_STATES else max(map(self._mean, self.scopes))
 
     def _mean(self, first: Collection[str]) -> float:
-        """Entries of the largest table of an expectation."""
+        """Return the number of entries of the largest table of an expectation."""
         return max(map(self._joint, expectation_scopes(first, self.above, self.ranks)), default=1.0)
 
     def _joint(self, names: Collection[str]) -> float:
@@ -158,7 +151,7 @@ class _SumBudget:
             )
 
     def _advice(self) -> str:
-        """Which nodes to take out of the sum."""
+        """Say which nodes to take out of the sum."""
         depths = self.depths or dict.fromkeys(self.names, 0)
         if self.chained or len(depths) > MOST_NODES_FOR_ADVICE:
             return ""

@@ -41,11 +41,6 @@ class MeasuredCandidate:
         """Variance × seconds; of a biased estimator, mean squared error × seconds."""
         return (self.variance + self.squared_bias) * self.seconds
 
-    @property
-    def cost_error(self) -> float:
-        """Its standard error, from that of the variance."""
-        return self.variance_error * self.seconds
-
 
 @dataclass(frozen=True)
 class JointChoice:
@@ -92,30 +87,6 @@ class TuningReport:
     untried: tuple[tuple[str, str], ...] = ()
 
 
-def record_measurements(
-    plan: Plan,
-    measured: Mapping[str, Sequence[MeasuredCandidate]],
-    tuning: TuningReport | None = None,
-    particles_because: str = "",
-    weighed: tuple[JointChoice, ...] = (),
-) -> None:
-    """Keep `measured` in `plan`, and give it as the reason of the choices it led to; and what else was weighed."""
-    plan.tuning, plan.particles_because, plan.weighed = tuning, particles_because, weighed
-    for name, rows in measured.items():
-        choice = plan.choices.get(name)
-        if choice is None:
-            continue
-        plan.measured[name] = rows
-        rivals = sum(not m.rejected for m in rows)
-        reason = (
-            f"measured: least variance × time of {rivals}" if rivals > 1 else "the only candidate that was admissible"
-        )
-        left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
-        of = {m.estimator: m for m in rows}
-        candidates = tuple(_with_measurement(c, of.get(c.estimator)) for c in choice.candidates)
-        plan.choices[name] = replace(choice, reason=reason, rejected=left, candidates=candidates)
-
-
 def _with_measurement(candidate: Candidate, found: MeasuredCandidate | None) -> Candidate:
     refused = found is not None and bool(found.rejected)
     verdict = found.rejected if found is not None and found.rejected else candidate.verdict
@@ -123,7 +94,7 @@ def _with_measurement(candidate: Candidate, found: MeasuredCandidate | None) -> 
 
 
 def tuning_table(tuning: TuningReport) -> Any:
-    """The last round over whole choices; the one that was taken is marked."""
+    """Return the last round over whole choices; the one that was taken is marked."""
     rows = [
         ("→" if j.taken else "", j.label, j.variance, j.variance_error, j.squared_bias, j.seconds, j.clock)
         for j in tuning.joint
@@ -132,7 +103,7 @@ def tuning_table(tuning: TuningReport) -> Any:
 
 
 def measured_table(rows: Sequence[MeasuredCandidate], chosen: str) -> Any:
-    """Every candidate that was measured, with standard errors; the chosen one is marked."""
+    """Return every candidate that was measured, with standard errors; the chosen one is marked."""
     found = [
         ("→" if m.estimator.label == chosen else "", m.estimator.label, m.variance, m.variance_error, m.squared_bias,
          m.seconds, m.clock)
@@ -142,8 +113,7 @@ def measured_table(rows: Sequence[MeasuredCandidate], chosen: str) -> Any:
 
 
 def _figures_table(what: str, rows: Sequence[tuple[str, str, float, float, float, float, str]]) -> Any:
-    """Rows of mark, label, variance, its error, squared bias, seconds and clock."""
-
+    """Return rows of mark, label, variance, its error, squared bias, seconds and clock."""
     biased = any(row[4] for row in rows)
     columns = ["", what, "variance (trace)", *(["bias²"] if biased else []), "time per step"]
     table = rich_table.Table(box=rich_box.SIMPLE_HEAD, pad_edge=False)
@@ -197,14 +167,13 @@ class Choice:
         return self.estimator.biased
 
     def __str__(self) -> str:
-
         return render_choice(self)
 
     def _repr_html_(self) -> str:
         return notebook_plans.choice_html(self)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan(Mapping[str, Choice]):
     """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
 
@@ -212,8 +181,7 @@ class Plan(Mapping[str, Choice]):
     copies: int
     particles: int
     regions: int | None = None
-    notes: list[str] = field(default_factory=list)
-    measured: dict[str, Sequence[MeasuredCandidate]] = field(default_factory=lambda: Named("node"))
+    measured: Mapping[str, Sequence[MeasuredCandidate]] = field(default_factory=lambda: Named("node"))
     tuning: TuningReport | None = None
     particles_because: str = ""
     weighed: tuple[JointChoice, ...] = ()
@@ -233,7 +201,7 @@ class Plan(Mapping[str, Choice]):
         return Named("node", {name: c.estimator for name, c in self.choices.items()})
 
     def as_dict(self) -> dict[str, Estimator]:
-        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
+        """Return the choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
 
         Nodes that need no estimator, or that the objective sums out, are left out.
         """
@@ -243,8 +211,32 @@ class Plan(Mapping[str, Choice]):
         """Estimators and particles, for `ppl.compile(objective, **options)`; the repr can be pasted into code."""
         return {"estimators": self.as_dict(), "particles": self.particles}
 
-    def __str__(self) -> str:
+    def with_measurements(
+        self,
+        measured: Mapping[str, Sequence[MeasuredCandidate]],
+        tuning: TuningReport | None = None,
+        particles_because: str = "",
+        weighed: tuple[JointChoice, ...] = (),
+    ) -> Plan:
+        """Return the plan with `measured` as the reason of the choices it led to, and with what else was weighed."""
+        choices: dict[str, Choice] = Named("node", self.choices)
+        known = {name: rows for name, rows in measured.items() if name in choices}
+        for name, rows in known.items():
+            rivals = sum(not m.rejected for m in rows)
+            reason = (
+                f"measured: least variance × time of {rivals}"
+                if rivals > 1
+                else "the only candidate that was admissible"
+            )
+            left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
+            of = {m.estimator: m for m in rows}
+            candidates = tuple(_with_measurement(c, of.get(c.estimator)) for c in choices[name].candidates)
+            choices[name] = replace(choices[name], reason=reason, rejected=left, candidates=candidates)
+        measured = Named("node", {**self.measured, **known})
+        return replace(self, choices=choices, measured=measured, tuning=tuning, particles_because=particles_because,
+                       weighed=weighed)  # fmt: skip
 
+    def __str__(self) -> str:
         return render_plan(self)
 
     def _repr_html_(self) -> str:
@@ -258,8 +250,8 @@ LONGEST_LABEL = 44
 
 
 def render_plan(plan: Plan, width: int = 110) -> str:
-    """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks
-    higher but fails.
+    """Return the plan as text: a table with one row a node, then per node why, for which costs, and what ranks higher
+    but fails.
 
     `print(plan[node])` shows all candidates.
     """
@@ -293,7 +285,7 @@ def render_plan(plan: Plan, width: int = 110) -> str:
 
 
 def _print_tuning(console: Any, tuning: TuningReport) -> None:
-    """What was measured of whole choices, and how long that took."""
+    """Print what was measured of whole choices, and how long that took."""
     _print_line(console, "nodes and particles together:")
     console.print(tuning_table(tuning))
     if tuning.untried:
@@ -305,7 +297,7 @@ def _print_tuning(console: Any, tuning: TuningReport) -> None:
 
 
 def render_choice(choice: Choice, width: int = 130) -> str:
-    """All candidates of one node: copies, bias, variance (measured where it was), and why each was taken or not."""
+    """List all candidates of one node: copies, bias, variance (measured where it was), and why it was taken or not."""
     out = io.StringIO()
     console = rich_console.Console(file=out, width=width, color_system=None, force_terminal=False)
     plates = f" in {', '.join(choice.plates)}" if choice.plates else ""
@@ -324,7 +316,7 @@ def render_choice(choice: Choice, width: int = 130) -> str:
 
 
 def _break_label(label: str) -> str:
-    """A long label, of an estimator made of others, with each of them on its line."""
+    """Return a long label, of an estimator made of others, with each of them on its line."""
     return label if len(label) <= LONGEST_LABEL else label.replace("), ", "),\n  ")
 
 
@@ -356,7 +348,7 @@ def _print_line(console: Any, text: str) -> None:
 
 
 def pareto_frontier(points: Iterable[tuple[float, float]]) -> list[int]:
-    """Indices of the points (seconds, variance) that no other beats in both, the fastest first."""
+    """Return the indices of the points (seconds, variance) that no other beats in both, the fastest first."""
     found: list[int] = []
     least = math.inf
     for i, (_, variance) in sorted(enumerate(points), key=lambda item: item[1]):
@@ -374,7 +366,7 @@ class Configuration:
     particles: int
 
     def having(self, **changes: Estimator) -> Configuration:
-        """The same with other estimators for some nodes."""
+        """Return the same with other estimators for some nodes."""
         return replace(self, estimators=tuple((name, changes.get(name, e)) for name, e in self.estimators))
 
     def __getitem__(self, name: str) -> Estimator:

@@ -36,12 +36,12 @@ class AuxiliarySlot(NamedTuple):
     decay: float = 0.0
 
     def value(self, seed: int, name: str) -> np.ndarray:
-        """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
+        """Return the start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
         return evaluate_init(repr(name), name, self.init, self.shape, seed, self.where)
 
 
 def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
-    """Every auxiliary slot: variables and their optimizer moments."""
+    """Return every auxiliary slot: variables and their optimizer moments."""
     layout: dict[str, AuxiliarySlot] = {}
     for name, variable in expanded.aux.items():
         shape = variable.leaf.type.shape
@@ -53,13 +53,13 @@ def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
 
 
 def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
-    """New value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own parameters."""
+    """Return the new value of every auxiliary slot; `own_gradients[node]` are adjoints of its own parameters."""
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
             new = variable.spec.adapt(expanded.advantages[variable.owner], variable.step)
-            over_steps = expanded.stacked if variable.spec.per_step else expanded.averaged
-            change = expanded.change(variable.owner, new, variable.step)
+            over_steps = expanded.all_steps if variable.spec.per_step else expanded.mean_over_steps
+            change = expanded.change_where_running(variable.owner, new, variable.step)
             updates[name] = (
                 over_steps(variable.owner, new)
                 if change is None
@@ -80,7 +80,7 @@ def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[N
 
 
 def _second_moment(gradients: list[Node]) -> Node:
-    """The sum of squares over rows, particles and entries."""
+    """Return the sum of squares over rows, particles and entries."""
     total = ops.const(0.0)
     for g in gradients:
         square = ops.mul(g, g)
@@ -108,11 +108,11 @@ def _adam_step(name: str, variable: ExpandedAuxiliary, gradient: Node) -> dict[s
 
 
 def carried_updates(graph: StochasticGraph, particles: int | None) -> dict[str, Node]:
-    """The next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
+    """Return the next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
     declared = graph.trace.carried
     if not declared:
         return {}
-    found = Expansion(graph, {}, "sample", particles=particles).walk([c.next for c in declared.values() if c.next])
+    found = Expansion(graph, {}, "sample", particles=particles).expand([c.next for c in declared.values() if c.next])
     updates = {}
     for name, node in zip(declared, found, strict=True):
         updates[name] = ops.sum_axes(node, [a for a in node.type.axes if a.kind is Kind.PARTICLES])

@@ -65,7 +65,7 @@ class DataCheck:
         return CONSTRAINTS[self.constraint][0] if self.constraint else self.allowed.wanted
 
     def wrong(self, array: np.ndarray, arrays: Mapping[str, np.ndarray], dtype: np.dtype) -> np.ndarray | None:
-        """Where an entry is wrong and counts; None where all are right."""
+        """Return where an entry is wrong and counts; None where all are right."""
         if self._quick(array, dtype):
             return None
         found = self._constrained(array) if self.constraint else self.allowed.wrong(array)
@@ -79,7 +79,7 @@ class DataCheck:
             return ~np.asarray(CONSTRAINTS[self.constraint][1](array))
 
     def _quick(self, array: np.ndarray, dtype: np.dtype) -> bool:
-        """Whether one pass shows that all is right; False is no answer."""
+        """Return whether one pass shows that all is right; False is no answer."""
         if self.constraint in CONSTRAINTS_WITHOUT_RANGE or array.dtype.kind == "b":
             return False
         if self.allowed.whole and array.dtype.kind == "f":
@@ -93,14 +93,14 @@ class DataCheck:
 
 
 def largest_exact_integer(array: np.ndarray, dtype: np.dtype) -> float:
-    """The largest whole number that is itself in the program; floats at the limit may have been rounded to it."""
+    """Return the largest whole number that the program tells apart; floats at the limit may have been rounded to it."""
     return LARGEST_EXACT_INTEGERS[dtype.itemsize] - (array.dtype.kind == "f")
 
 
 def unmasked_entries(
     array: np.ndarray, mask: str | None, whole_rows: bool, arrays: Mapping[str, np.ndarray]
 ) -> np.ndarray | bool:
-    """Which entries of an argument are not masked out."""
+    """Return which entries of an argument are not masked out."""
     if mask is None:
         return True
     known = arrays[mask].astype(bool)
@@ -109,7 +109,7 @@ def unmasked_entries(
 
 @functools.lru_cache(maxsize=256)
 def _closed_limits(limits: Interval, dtype: np.dtype, most: float) -> tuple[Any, Any]:
-    """The least and the greatest number of a dtype in an interval, of size at most `most`."""
+    """Return the least and the greatest number of a dtype in an interval, of size at most `most`."""
     lo, hi = max(limits.lo, -most), min(limits.hi, most)
     if dtype.kind == "f":
         kind = dtype.type
@@ -128,7 +128,7 @@ def _count_inside(array: np.ndarray, low: Any, high: Any) -> int:
 
 
 def all_finite(array: np.ndarray) -> bool:
-    """Whether all floats of an array are finite, in one pass."""
+    """Return whether all floats of an array are finite, in one pass."""
     return _count_inside(array, *_closed_limits(REAL, array.dtype, math.inf)) == array.size
 
 
@@ -166,7 +166,7 @@ def _describe_failure(
 
 
 def observed_argument(site: Site) -> tuple[LeafView, str | None, bool] | None:
-    """The argument that `site` observes as it stands, its mask, and whether that has one truth value a row.
+    """Return the argument that `site` observes as it stands, its mask, and whether that has one truth value a row.
 
     None where the observation or its mask is computed, so that only the program knows which entries count.
     """
@@ -187,7 +187,7 @@ def observed_argument(site: Site) -> tuple[LeafView, str | None, bool] | None:
 
 
 def parameter_argument(site: Site, condition: Condition) -> Node | None:
-    """The argument that is the parameter of `condition` as it stands, so that it is checked when it is bound."""
+    """Return the argument that is the parameter of `condition` as it stands, so that it is checked when it is bound."""
     node, dist = condition.value, site.dist
     while node.op in ("cast", "expand", "reshape", "transpose", "distribute"):
         node = node.args[0]
@@ -201,7 +201,7 @@ def parameter_argument(site: Site, condition: Condition) -> Node | None:
 
 
 def find_checks(trace: Trace) -> Iterator[DataCheck]:
-    """All checks of the data arguments of a trace."""
+    """Yield all checks of the data arguments of a trace."""
     yield from _mask_checks(trace)
     for site in trace.sites.values():
         found = observed_argument(site)

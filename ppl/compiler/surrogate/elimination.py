@@ -46,9 +46,14 @@ class EnumeratedStates:
     weight: Node
     log_prob: Node | None
 
+    @property
+    def finite_weight(self) -> Node:
+        """The probabilities, but 0 where they are no numbers."""
+        return ops.where(ops.less(ops.absolute(self.weight), np.inf), self.weight, 0.0)
+
 
 def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
-    """The joint values of `law`, that of node `rn` or of its choice, in all rows that a downstream value mixes."""
+    """List the joint values of `law`, that of node `rn` or of its choice, in all rows that a later value mixes."""
     coupled, table = rn.coupled_plates, law.support_table()
     for plate in reversed(coupled):
         states, rows = len(table), plate.size or 1
@@ -69,31 +74,29 @@ def enumerate_states(law: Distribution, rn: RandomNode) -> EnumeratedStates:
 
 
 def parameter_is_number(name: str, x: Node) -> Node:
-    """Whether parameter `name` of a discrete law is a number in all entries; log-odds and ends may be infinite."""
+    """Return whether parameter `name` of a discrete law has numbers only; log-odds and ends may be infinite."""
     size = ops.absolute(x)
     known = ops.less_equal(size, np.inf) if name.endswith(MAY_BE_INFINITE) else ops.less(size, np.inf)
     return ops.less(ops.reduce("amax", ops.cast(ops.logical_not(known), "float")), 0.5) if x.type.shape else known
 
 
 def previous_step_axis(axis: Axis) -> Axis:
-    """The axis along which the states of the step before run, in a chain; it is reduced after all of this step's."""
+    """Return the axis of the states of a chain's step before; it is reduced after all of this step's."""
     return Axis(f"{axis.name}:before", axis.kind, axis.size, axis.depth - PREVIOUS_STEP_DEPTH)
 
 
 def negative_log_marginal(log_density: Node, summed: Sequence[EnumeratedStates], reducer: CostReducer) -> Node:
-    """Minus the log of the sum of exp(log_density) over the states of `summed`, weighed by their probabilities."""
+    """Return minus the log of the sum of exp(log_density) over states, weighed by their probabilities."""
     weight, axes = ops.const(1.0), sort_axes(s.axis for s in summed)
     for states in summed:
         if states.log_prob is not None:
             log_density = ops.add(log_density, states.log_prob)
         else:
-            known = ops.less(ops.absolute(states.weight), np.inf)
-            weight = ops.mul(weight, ops.where(known, states.weight, 0.0))
+            weight = ops.mul(weight, states.finite_weight)
     if weight.type.axes:
         weight, log_density = reducer.align_states([weight, log_density])
         return ops.neg(log_weighted_sum(weight, log_density, axes))
-    top = ops.stop(make("amax", log_density, axes=axes, dims=()), "shift")
-    top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
+    top = finite_maximum(log_density, axes)
     return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(log_density, top)), axes)), top))
 
 
@@ -124,7 +127,7 @@ class Factor(NamedTuple):
 
 
 def multiply_over_rows(factor: Factor, plates: Iterable[Axis]) -> Factor:
-    """The product of a factor over all rows of `plates`, the innermost first."""
+    """Return the product of a factor over all rows of `plates`, the innermost first."""
     for plate in plates:
         log, weight = factor
         log, weight = ops.expand(log, (plate,)), None if weight is None else ops.expand(weight, (plate,))
@@ -142,13 +145,13 @@ def rescale_weight(log: Node, weight: Node) -> Factor:
 
 
 def log_of_weight(weight: Node) -> Node:
-    """The logarithm of a weight; -inf without a derivative where it is 0."""
+    """Return the logarithm of a weight; -inf without a derivative where it is 0."""
     none = ops.equal(frozen(weight), 0.0)
     return ops.where(none, -np.inf, ops.log(ops.where(none, 1.0, weight)))
 
 
 def log_factor(factor: Factor) -> Node:
-    """A factor in logarithms."""
+    """Return a factor in logarithms."""
     return factor.log if factor.weight is None else ops.add(factor.log, log_of_weight(factor.weight))
 
 
@@ -168,10 +171,7 @@ class SummedVariable:
     def factor(self) -> Factor:
         """Its law."""
         states = self.states
-        if states.log_prob is not None:
-            return Factor(states.log_prob)
-        known = ops.less(ops.absolute(states.weight), np.inf)
-        return Factor(ops.const(0.0), ops.where(known, states.weight, 0.0))
+        return Factor(ops.const(0.0), states.finite_weight) if states.log_prob is None else Factor(states.log_prob)
 
 
 class EliminationStep(NamedTuple):
@@ -182,7 +182,7 @@ class EliminationStep(NamedTuple):
 
 
 def log_sum_product(factors: Sequence[Factor], variables: Sequence[SummedVariable], reducer: CostReducer) -> Node:
-    """The logarithm of the sum of the product of `factors` and the laws of `variables` over these."""
+    """Return the logarithm of the sum of the product of `factors` and the laws of `variables` over these."""
     total, _ = VariableElimination([*factors], variables, reducer).run()
     return log_factor(total)
 
@@ -196,7 +196,7 @@ class VariableElimination:
     reducer: CostReducer
 
     def run(self) -> tuple[Factor, list[EliminationStep]]:
-        """What is left without the variables, and the tables."""
+        """Return what is left without the variables, and the tables."""
         self.factors += [v.factor for v in self.variables]
         known = {v.axis: v for v in self.variables}
         sizes = {a: float(a.size or 1) for f in self.factors for a in f.states}
@@ -215,12 +215,12 @@ class VariableElimination:
         return EliminationStep(variable, table)
 
     def _within(self, factor: Factor, plates: Iterable[Axis]) -> Factor:
-        """A factor with its rows of further plates multiplied: given the variable they are independent."""
+        """Return a factor with its rows of further plates multiplied: given the variable they are independent."""
         further = [a for a in factor.axes if a.kind is Kind.PLATE and a not in plates]
         return multiply_over_rows(factor, sorted(further, key=lambda a: -a.depth))
 
     def joined(self, factors: Sequence[Factor]) -> Factor:
-        """The product of factors."""
+        """Return the product of factors."""
         log, weight = ops.const(0.0), None
         for factor in factors:
             log = ops.add(log, factor.log)
@@ -236,13 +236,13 @@ class VariableElimination:
     def _total(self, table: Factor, axis: Axis) -> Factor:
         log, weight = table
         if weight is None:
-            top = _finite_or_zero(_stopped_maximum(ops.expand(log, (axis,)), axis))
+            top = finite_maximum(ops.expand(log, (axis,)), (axis,))
             return Factor(ops.add(log_of_weight(ops.sum_axes(ops.exp(ops.sub(log, top)), (axis,))), top))
         weight, log = ops.broadcast(ops.expand(weight, (axis,)), log)
         live = ops.less(0.0, frozen(weight))
         known = ops.where(ops.less(frozen(log), np.inf), frozen(log), -np.inf)
-        top, any_ = _stopped_maximum(ops.where(live, frozen(log), -np.inf), axis), _stopped_maximum(known, axis)
-        top = ops.where(ops.less(ops.absolute(top), np.inf), top, _finite_or_zero(any_))
+        top = _stopped_maximum(ops.where(live, frozen(log), -np.inf), (axis,))
+        top = ops.where(ops.less(ops.absolute(top), np.inf), top, finite_maximum(known, (axis,)))
         ratio = ops.where(
             live,
             ops.exp(ops.sub(ops.where(live, log, 0.0), top)),
@@ -251,9 +251,11 @@ class VariableElimination:
         return rescale_weight(top, ops.sum_axes(ops.mul(weight, ratio), (axis,)))
 
 
-def _stopped_maximum(log: Node, axis: Axis) -> Node:
-    return ops.stop(make("amax", log, axes=(axis,), dims=()), "shift")
+def _stopped_maximum(log: Node, axes: tuple[Axis, ...]) -> Node:
+    return ops.stop(make("amax", log, axes=axes, dims=()), "shift")
 
 
-def _finite_or_zero(x: Node) -> Node:
-    return ops.where(ops.less(ops.absolute(x), np.inf), x, 0.0)
+def finite_maximum(log: Node, axes: tuple[Axis, ...]) -> Node:
+    """Return the maximum over `axes`, by which exponents are shifted: stopped, and 0 where it is not finite."""
+    top = _stopped_maximum(log, axes)
+    return ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)

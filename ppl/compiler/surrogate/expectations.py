@@ -4,6 +4,7 @@ The expansion asks for these sums and means when it assembles losses, advantages
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ class CostReducer:
         self._known: dict[tuple[Axis, tuple[Axis, ...], bool], Node] = {}
 
     def align_states(self, values: Sequence[Node], primal: bool = False) -> list[Node]:
-        """`values` over common axes; along an enumerated axis that is new, impossible states have no derivative."""
+        """Expand `values` to common axes; along an enumerated axis that is new, impossible ones have no derivative."""
         axes = union_axes(*(x.type.axes for x in values))
         masks = {a: self._within(a, axes, primal) for a in axes if a in self.possible}
         axes = union_axes(axes, *(m.type.axes for m in masks.values()))
@@ -47,7 +48,7 @@ class CostReducer:
         return met
 
     def _within(self, axis: Axis, axes: Collection[Axis], primal: bool) -> Node:
-        """Which states are possible; of other nodes whose states `axes` has not, in some possible state."""
+        """Return which states are possible; of other nodes whose states `axes` has not, in some possible state."""
         possible = self._possible(axis, primal)
         others = tuple(a for a in possible.type.axes if a.kind is Kind.ENUM and a != axis and a not in axes)
         key = axis, others, primal
@@ -59,11 +60,11 @@ class CostReducer:
         return self._known[key] if others else possible
 
     def may_be_impossible(self, x: Node) -> bool:
-        """Whether `x` has entries of states or branches that may be impossible."""
+        """Return whether `x` has entries of states or branches that may be impossible."""
         return x.type.branch is not None or any(a in self.possible for a in x.type.axes)
 
     def mask_unreached(self, x: Node, idle: float | bool) -> Node:
-        """`x` in the primal, but `idle` in states that nothing reaches."""
+        """Return `x` in the primal, but `idle` in states that nothing reaches."""
         x = ops.pick_branch(x, PRIMAL)
         for axis in [a for a in x.type.axes if a in self.possible]:
             x = ops.where(self._within(axis, x.type.axes, True), x, idle)
@@ -75,7 +76,8 @@ class CostReducer:
     def expect_over_states(
         self, x: Node, keep: Collection[Axis] = (), stopped: bool | Collection[Axis] = False, primal: bool = False
     ) -> Node:
-        """Expectation over enumerated axes not in `keep`, latest node first (its weights may depend on earlier ones).
+        """Take the expectation over enumerated axes not in `keep`, latest node first (weights may depend on earlier
+        ones).
 
         Weights pass no gradient where `stopped` is True or holds their axis.
         """
@@ -103,14 +105,13 @@ class CostReducer:
         return x
 
     def particles(self, x: Node) -> Node:
-        """Mean over particles."""
+        """Take the mean over particles."""
         for axis in [a for a in x.type.axes if a.kind is Kind.PARTICLES]:
             x = ops.div(ops.sum_axes(x, (axis,)), ops.size(axis))
         return x
 
     def total(self, x: Node, stopped: bool | Collection[Axis] = False, primal: bool = False) -> Node:
-        """The contribution of `x` to the objective, unplated (repeats stay); branches are summed or the primal
-        taken."""
+        """Sum `x` to its share of the objective (repeats stay); branches are summed or the primal taken."""
         x = self.expect_over_states(x, stopped=stopped, primal=primal)
         branch = x.type.branch
         if branch is not None:
@@ -119,15 +120,12 @@ class CostReducer:
         return self.plates(self.particles(x))
 
     def advantage(self, costs: Iterable[Node], keep: Collection[Axis], copy: object = PRIMAL) -> Node:
-        """Rule 1: the primal downstream costs in one branch, reduced to the axes `keep`."""
+        """Return the primal downstream costs in one branch, reduced to the axes `keep`."""
         parts = [self.plates(ops.pick_branch(self.expect_over_states(c, keep), copy), keep) for c in costs]
-        total = parts[0]
-        for part in parts[1:]:
-            total = ops.add(total, part)
-        return ops.stop(total)
+        return ops.stop(functools.reduce(ops.add, parts))
 
     def mean_over_rows(self, x: Node) -> Node:
-        """Average over everything but repeats, as a scalar."""
+        """Average over everything but repeats, to a scalar."""
         x = self.particles(self.expect_over_states(x, stopped=True, primal=True))
         for axis in [a for a in x.type.axes if a.kind is Kind.PLATE]:
             x = ops.div(ops.sum_axes(x, (axis,)), ops.size(axis))
@@ -144,7 +142,7 @@ class MomentNode:
 
     @classmethod
     def make(cls, rn: RandomNode, dist: Distribution, axes: tuple[Axis, ...]) -> MomentNode:
-        """The mean over `axes` and all axes of the parameters, so that a cost never lacks an axis of the covariance."""
+        """Make the mean over `axes` and those of the parameters, so that a cost lacks no axis of the covariance."""
         everywhere = union_axes(axes, *(p.type.axes for p in dist.params.values()))
         return cls(rn, dist, ops.mark(ops.expand(dist.node_mean(), everywhere), rn.name))
 
@@ -164,7 +162,7 @@ class MomentNode:
 
 
 def _covariance_directions(dist: Distribution, rn: RandomNode) -> tuple[Axis, Node, Node]:
-    """Every unit vector e of the event and C e, along a new axis: sum of e^T H C e over it is tr(H C)."""
+    """Return every unit vector e of the event and C e, along a new axis: sum of e^T H C e over it is tr(H C)."""
     shape = dist.event_shape
     size = int(np.prod(shape))
     units = np.eye(size).reshape(size, *shape)

@@ -9,6 +9,7 @@ that failed."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +36,7 @@ INDEX_SITE = "index"
 
 
 def index_conditions(trace: Trace) -> Iterator[tuple[SymbolicIndex, Site, Condition]]:
-    """Every index that is computed or drawn, a site that stands for its line, and its condition."""
+    """Yield every index that is computed or drawn, a site that stands for its line, and its condition."""
     for index in trace.indices:
         node, last = index.node, index.length - 1
         if view_of_leaf(node) is None:
@@ -48,22 +49,22 @@ def index_conditions(trace: Trace) -> Iterator[tuple[SymbolicIndex, Site, Condit
 
 
 def mark_readers(
-    trace: Trace, readers: Sequence[SymbolicIndex | FormulaUse], costs: Iterable[Node], closed: Set[int] = frozenset()
+    trace: Trace, listed: Sequence[TracedCondition], costs: Iterable[Node], closed: Set[int] = frozenset()
 ) -> None:
-    """Note of every reader whether `costs`, and which sites, are computed with what it reads.
+    """Note of the reader of every condition whether `costs`, and which sites, are computed with what it reads.
 
     What they are computed with through a branch of a `where` in `closed` alone does not count.
     """
-    if readers:
+    if listed:
         used = _ancestor_ids(costs, closed)
         sites = {name: _ancestor_ids([s.node, s.redrawn], closed) for name, s in trace.sites.items()}
-        for reader in readers:
+        for reader in (c.reader for c in listed if c.reader is not None):
             reader.costs = id(reader.read) in used
             reader.sites = frozenset(name for name, above in sites.items() if id(reader.read) in above)
 
 
 def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
-    """The ids of all nodes that `nodes` are computed with, those in the branches of closed `where` left out."""
+    """Return the ids of all nodes that `nodes` are computed with, those in the branches of closed `where` left out."""
     found: set[int] = set()
     stack = [n for n in nodes if n is not None]
     while stack:
@@ -74,20 +75,15 @@ def _ancestor_ids(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
     return found
 
 
-def guard_applies(guard: RangeGuard, above: set[str], sites: Sequence[str] | None = None) -> bool:
-    """Whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come from."""
+def guard_applies(guard: RangeGuard | TracedCondition, above: set[str], sites: Sequence[str] | None = None) -> bool:
+    """Say whether a guard belongs to the loss, or to a sample of `sites`, which random nodes `above` lead to."""
     if guard.reader is not None:
-        return reader_counts(guard.reader, sites)
+        return guard.reader.costs if sites is None else not guard.reader.sites.isdisjoint(sites)
     return guard.name in above if guard.drawn else sites is None
 
 
-def reader_counts(reader: SymbolicIndex | FormulaUse, sites: Sequence[str] | None) -> bool:
-    """Whether the loss, or one of `sites`, is computed with what an index or a formula reads."""
-    return reader.costs if sites is None else not reader.sites.isdisjoint(sites)
-
-
 def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Condition]]:
-    """The unproved conditions on a formula's parameters, with a site that stands for the formula's line."""
+    """Yield the unproved conditions on a formula's parameters, with a site that stands for the formula's line."""
     for use in trace.uses:
         conditions = [c for c in use.dist.conditions() if not c.proved]
         above = {id(n) for n in topological([use.read])} if conditions else set()
@@ -98,7 +94,7 @@ def formula_conditions(trace: Trace) -> Iterator[tuple[FormulaUse, Site, Conditi
 
 
 def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[int]) -> bool:
-    """Whether a formula is computed from the parameter of a condition: the mean of a Normal is not from its scale."""
+    """Say whether a formula is computed from a condition's parameter: the mean of a Normal is not from its scale."""
     if constant_value(condition.value) is not None or id(condition.value) in above:
         return True
     params = {id(without_expand(n)) for n in use.dist.params.values()}
@@ -111,20 +107,8 @@ def _formula_reads_parameter(use: FormulaUse, condition: Condition, above: set[i
     return False
 
 
-def formula_guards(trace: Trace, costs: Sequence[Node]) -> list[RangeGuard]:
-    """The guards of the formulas that `costs` or sites are computed with."""
-    listed = list(formula_conditions(trace))
-    if listed:
-        mark_readers(trace, [use for use, _, _ in listed], costs, explicit_selections(trace))
-    counted = [(use, site, c) for use, site, c in listed if use.costs or use.sites]
-    return [
-        RangeGuard(site.name, sum_over_all_steps(guard_term(condition_or_masked(site, c))), False, c.whole, use)
-        for use, site, c in counted
-    ]
-
-
 def explicit_selections(trace: Trace) -> set[int]:
-    """The `where` that the model wrote, and those of masks: what stands in their branches need not count."""
+    """Return the `where` that the model wrote, and those of masks: what stands in their branches need not count."""
     sites = [*trace.sites.values(), *trace.scored.values()]
     masks = {id(n) for s in sites if s.mask is not None for n in _mask_conjuncts(s.mask)}
     dists = [*(s.dist for s in sites if s.dist is not None), *(use.dist for use in trace.uses)]
@@ -141,21 +125,10 @@ def explicit_selections(trace: Trace) -> set[int]:
 
 
 def _mask_conjuncts(x: Node) -> list[Node]:
-    """The masks that `x` asks for together, as they were given."""
+    """Return the masks that `x` asks for together, as they were given."""
     while x.op in ("cast", "expand", "reshape"):
         x = x.args[0]
     return [part for arg in x.args for part in _mask_conjuncts(arg)] if x.op == "and" else [x]
-
-
-def sum_over_all_steps(term: Node) -> Node:
-    """A guard of a step of a loop over time, summed over the steps."""
-    return sum_over_loops(term, scan_of(term))
-
-
-def guard_term(good: Node) -> Node:
-    """0 where all truth values hold, else NaN."""
-    term = ops.where(good, 0.0, np.nan)
-    return ops.reduce_sum(term) if term.type.shape else term
 
 
 def condition_or_masked(site: Site, condition: Condition) -> Node:
@@ -184,25 +157,27 @@ NodeEdge = tuple[RandomNode, BoundaryValue]
 
 def unsampled_penalty(expansion: Expansion) -> Node | None:
     """0, but NaN where draws do not show what a derivative consists of; None where that cannot be."""
-    if "blind" not in expansion.known:
-        expansion.known["blind"] = _compute_unsampled_penalty(expansion)
-    return expansion.known["blind"]
+    if "unsampled" not in expansion.penalties:
+        expansion.penalties["unsampled"] = _compute_unsampled_penalty(expansion)
+    return expansion.penalties["unsampled"]
 
 
 def _compute_unsampled_penalty(expansion: Expansion) -> Node | None:
     total: Node | None = None
-    if expansion.edges:
-        total = ops.where(ops.less(0.0, edge_sensitivity(expansion, list(expansion.edges.values()))), np.nan, 0.0)
-    for rn, spread in expansion.crossings.values():
+    if expansion.unsampled_edges:
+        total = ops.where(
+            ops.less(0.0, edge_sensitivity(expansion, list(expansion.unsampled_edges.values()))), np.nan, 0.0
+        )
+    for rn, spread in expansion.mixture_paths.values():
         term = ops.where(samples_cross_components(expansion, spread), 0.0, np.nan)
-        term = ops.reduce_sum(expansion.outside(term, rn.site.scan))
+        term = ops.reduce_sum(expansion.stack_over_steps(term, rn.site.scan))
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS])
         total = term if total is None else ops.add(total, term)
     return total
 
 
 def with_unsampled_penalty(surrogate: Node, expansion: Expansion) -> Node:
-    """`surrogate`, whose gradient is NaN where the penalty is."""
+    """Return `surrogate`, whose gradient is NaN where the penalty is."""
     penalty = unsampled_penalty(expansion)
     return surrogate if penalty is None else ops.mul(surrogate, ops.add(1.0, penalty))
 
@@ -210,7 +185,7 @@ def with_unsampled_penalty(surrogate: Node, expansion: Expansion) -> Node:
 def gradients_with_unsampled_penalty(
     surrogate: Node, expansion: Expansion, leaves: Sequence[Node]
 ) -> list[Node | None]:
-    """The gradients of `sighted(surrogate)`.
+    """Return the gradients of `with_unsampled_penalty(surrogate, expansion)`.
 
     The penalty, a sum over all rows, multiplies the gradients and not what they are made of: rows need not be gone
     through again once it is known. Gradients of tables stay sums of scattered rows.
@@ -226,18 +201,18 @@ def gradients_with_unsampled_penalty(
 
 
 def samples_cross_components(expansion: Expansion, spread: Node) -> Node:
-    """Whether enough samples lie between the components of a mixture, wherever it is drawn."""
+    """Return whether enough samples lie between the components of a mixture, wherever it is drawn."""
     return expansion.reducer.mask_unreached(ops.less_equal(spread, LARGEST_PATH_VARIANCE), True)
 
 
 def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
-    """The sum of absolute derivatives, in all parameters, of what lies at an edge, entries weighed at random."""
+    """Return the sum of absolute derivatives, in all parameters, of what lies at an edge, entries weighed at random."""
     seeds = []
     for rn, edge in edges:
         there = expansion.reducer.mask_unreached(edge.there, False)
         weighed = ops.mul(edge.value, ops.stop(ops.where(there, _random_weights(expansion, rn, edge.value), 0.0)))
-        seeds.append(expansion.outside(weighed, rn.site.scan))
-    total = ops.expand(ops.const(0.0), expansion.everywhere)
+        seeds.append(expansion.stack_over_steps(weighed, rn.site.scan))
+    total = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for slope in vjp([(x, ops.const(1.0)) for x in merge_loops(seeds)], [*expansion.wrt.values()]):
         if slope is not None:
             total = ops.add(total, ops.reduce_sum(ops.absolute(slope)))
@@ -245,9 +220,9 @@ def edge_sensitivity(expansion: Expansion, edges: Sequence[NodeEdge]) -> Node:
 
 
 def _random_weights(expansion: Expansion, rn: RandomNode, value: Node) -> Node:
-    """Numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
+    """Return numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
     axes, shape = value.type.axes, value.type.shape
-    times = expansion.walk(rn.site.times)
+    times = expansion.expand(rn.site.times)
     weights = ops.noise(
         base_name(rn.name), WEIGHT_NOISE_PURPOSE, [a for a in axes if a.kind is not Kind.ENUM], shape, times
     )
@@ -263,51 +238,69 @@ OUT_OF_RANGE = "parameters out of range"
 
 
 def find_guards(trace: Trace) -> list[RangeGuard]:
-    """The conditions that must be computed: not proved, not checked when data are bound, and of a node that counts."""
-    used = {id(n) for n in topological(objective_nodes(trace))}
-    found = []
-    for site, condition in parameter_conditions(trace):
-        if condition.proved or condition.shows or parameter_argument(site, condition) is not None:
-            continue
-        if site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used:
-            term = sum_over_all_steps(guard_term(condition_or_masked(site, condition)))
-            found.append(RangeGuard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
-    listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]
-    mark_readers(trace, [index for index, _ in listed], objective_nodes(trace))
-    found += [
-        RangeGuard(INDEX_SITE, sum_over_all_steps(guard_term(c.good)), False, False, i)
-        for i, c in listed
-        if i.costs or i.sites
-    ]
-    return found + formula_guards(trace, objective_nodes(trace))
+    """Find the conditions to compute: not proved, not checked when data are bound, and of a node that counts."""
+    objective = objective_nodes(trace)
+    used = {id(n) for n in topological(objective)}
+    listed = [c for c in conditions(trace) if not c.condition.proved]
+    indices = [c for c in listed if isinstance(c.reader, SymbolicIndex)]
+    formulas = [c for c in listed if isinstance(c.reader, FormulaUse)]
+    mark_readers(trace, indices, objective)
+    mark_readers(trace, formulas, objective, explicit_selections(trace) if formulas else frozenset())
+    found = [c.guard() for c in listed if c.reader is None and _is_guarded(c.site, c.condition, used)]
+    return found + [c.guard() for c in (*indices, *formulas) if c.reader and (c.reader.costs or c.reader.sites)]
+
+
+def _is_guarded(site: Site, condition: Condition, used: Set[int]) -> bool:
+    """Say whether a node's unproved condition has to be computed; objectives are computed from the nodes `used`."""
+    if condition.shows or parameter_argument(site, condition) is not None:
+        return False
+    return site.kind is SiteKind.RANDOM or id(without_expand(condition.value)) in used
 
 
 def loss_conditions(trace: Trace) -> list[RangeGuard]:
-    """All conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
+    """Return all conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
     above = random_ancestors(objective_nodes(trace))
-    found = [
-        RangeGuard(
-            site.name, sum_over_all_steps(guard_term(condition_or_masked(site, condition))), False, condition.whole
-        )
-        for site, condition in parameter_conditions(trace)
-        if site.kind is not SiteKind.RANDOM or site.name in above
-    ]
+    return [c.guard() for c in conditions(trace) if guard_applies(c, above)]
+
+
+class TracedCondition(NamedTuple):
+    """A condition of a trace and its site, which stands for the line of `reader` where an index or a formula has it."""
+
+    site: Site
+    condition: Condition
+    reader: SymbolicIndex | FormulaUse | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the site."""
+        return self.site.name
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the site is that of a random node."""
+        return self.site.kind is SiteKind.RANDOM
+
+    @property
+    def good(self) -> Node:
+        """Truth values: the condition, or the unit does not count."""
+        return condition_or_masked(self.site, self.condition)
+
+    def guard(self) -> RangeGuard:
+        """Return the guard: 0 where all truth values hold, else NaN, summed over the steps of loops over time."""
+        term = ops.where(self.good, 0.0, np.nan)
+        term = ops.reduce_sum(term) if term.type.shape else term
+        return RangeGuard(self.name, sum_over_loops(term, scan_of(term)), self.drawn, self.condition.whole, self.reader)
+
+
+def conditions(trace: Trace) -> Iterator[TracedCondition]:
+    """Yield the conditions of all nodes, then those of formulas that are not proved, then those of indices."""
+    yield from (TracedCondition(site, condition) for site, condition in parameter_conditions(trace))
     for listed in (formula_conditions(trace), index_conditions(trace)):
-        for reader, site, condition in listed:
-            if reader_counts(reader, None):
-                found.append(
-                    RangeGuard(
-                        site.name,
-                        sum_over_all_steps(guard_term(condition_or_masked(site, condition))),
-                        False,
-                        condition.whole,
-                    )
-                )
-    return found
+        yield from (TracedCondition(site, condition, reader) for reader, site, condition in listed)
 
 
 def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    """The conditions of all nodes."""
+    """Yield the conditions of all nodes."""
     for site in (*trace.sites.values(), *trace.scored.values()):
         if site.dist is not None:
             yield from ((site, condition) for condition in site.dist.conditions())
@@ -316,13 +309,13 @@ def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
 
 
 def objective_nodes(trace: Trace) -> list[Node]:
-    """All costs, and the log-weights of multi-sample bounds."""
+    """Return all costs, and the log-weights of multi-sample bounds."""
     bounds = [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
     return [*(c.node for c in trace.costs.values()), *bounds]
 
 
 def add_guards(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
-    """`loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and repeats."""
+    """Return `loss` with its bits; NaN where a guard that it depends on fails, over the axes `keep` and repeats."""
     term = loss_penalty(expansion, keep)
     loss = loss if term is None else ops.add(loss, term)
     term = unsampled_penalty(expansion)
@@ -330,21 +323,21 @@ def add_guards(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> N
 
 
 def loss_penalty(expansion: Expansion, keep: Sequence[Axis] = ()) -> Node | None:
-    """The sum of the guards of what the loss depends on; None where there are none."""
+    """Return the sum of the guards of what the loss depends on; None where there are none."""
     trace = expansion.graph.trace
     above = random_ancestors(objective_nodes(trace)) if trace.guards else set()
     return sum_guards(expansion, [g for g in trace.guards if guard_applies(g, above)], keep)
 
 
 def site_penalty(expansion: Expansion, sites: Sequence[str]) -> Node | None:
-    """The sum of the guards of what the values of `sites` are drawn from; None where there are none."""
+    """Return the sum of the guards of what the values of `sites` are drawn from; None where there are none."""
     trace = expansion.graph.trace
     above = random_ancestors(site_values(trace, sites)) if trace.guards else set()
     return sum_guards(expansion, [g for g in trace.guards if guard_applies(g, above, sites)])
 
 
 def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequence[Axis] = ()) -> Node | None:
-    """The sum of the guards; None where there are none.
+    """Return the sum of the guards; None where there are none.
 
     Relaxed samples are no whole numbers, so nothing is asked of counts that are made of them in a gradient.
     """
@@ -352,7 +345,7 @@ def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequenc
     for guard in guards:
         if guard.whole and expansion.mode == "gradient" and reads_relaxable_samples(guard.node):
             continue
-        (term,) = expansion.walk([guard.node])
+        (term,) = expansion.expand([guard.node])
         term = expansion.reducer.mask_unreached(term, 0.0)
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS and a not in keep])
         total = term if total is None else ops.add(total, term)
@@ -360,25 +353,25 @@ def sum_guards(expansion: Expansion, guards: Sequence[RangeGuard], keep: Sequenc
 
 
 def reads_relaxable_samples(node: Node) -> bool:
-    """Whether a node is computed from samples that a relaxed estimator may soften."""
+    """Return whether a node is computed from samples that a relaxed estimator may soften."""
     return any(n.op == "sample" and n.attrs["site"].dist.relaxable for n in topological([node]))
 
 
 def random_ancestors(nodes: Sequence[Node]) -> set[str]:
-    """The random nodes that `nodes` are computed from."""
+    """Return the random nodes that `nodes` are computed from."""
     return {n.attrs["site"].name for n in topological(nodes) if n.op == "sample"}
 
 
 def site_values(trace: Trace, sites: Sequence[str]) -> list[Node]:
-    """The values of sites."""
+    """Return the values of sites."""
     return [node for name in sites if (node := trace.sites[name].node) is not None]
 
 
 def check_constants(trace: Trace, dtype: np.dtype) -> None:
     """Raise a ParameterError for the first condition that constants fail in `dtype`; after `find_guards`."""
-    for site, condition in _conditions_that_count(trace):
-        good = condition_or_masked(site, condition)
-        if condition.proved or good.type.axes or not _is_constant(good):
+    for each in conditions(trace):
+        site, condition, good = each.site, each.condition, each.good
+        if condition.proved or good.type.axes or not (_counts_at_once(each) and _is_constant(good)):
             continue
         with np.errstate(all="ignore"):
             truth, value = evaluate([good, condition.value], Env(dtype=dtype.type))
@@ -391,14 +384,11 @@ def check_constants(trace: Trace, dtype: np.dtype) -> None:
             raise ParameterError(f"{text}\n  at {site.where}", site.name, condition.name)
 
 
-def _conditions_that_count(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    for site, condition in parameter_conditions(trace):
-        drawn = site.kind is SiteKind.RANDOM or site.mask is not None
-        if drawn or not condition.draws:
-            yield site, condition
-    for use, site, condition in formula_conditions(trace):
-        if use.costs or use.sites:
-            yield site, condition
+def _counts_at_once(each: TracedCondition) -> bool:
+    """Say whether constants that fail it are an error before any call; `find_guards` has looked at formulas."""
+    if isinstance(each.reader, FormulaUse):
+        return each.reader.costs or bool(each.reader.sites)
+    return each.reader is None and (each.drawn or each.site.mask is not None or not each.condition.draws)
 
 
 def _is_constant(node: Node) -> bool:

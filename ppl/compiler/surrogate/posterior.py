@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -22,9 +21,9 @@ from ppl.compiler.surrogate.elimination import (
     log_factor,
     state_tilt,
 )
-from ppl.compiler.surrogate.expansion import Expansion
+from ppl.compiler.surrogate.expansion import Expansion, ForwardAlgorithm
 from ppl.compiler.surrogate.guards import OUT_OF_RANGE, loss_penalty, site_penalty
-from ppl.compiler.surrogate.scan import ForwardAlgorithm, Recurrence
+from ppl.compiler.surrogate.scan import Recurrence
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
@@ -38,12 +37,12 @@ from ppl.records import dataclass
 
 
 def uniform_noise(name: str, axes: Sequence[Axis], times: Sequence[Node] = ()) -> Node:
-    """One uniform number for every entry of `axes`, keyed by a node's name."""
+    """Draw one uniform number for every entry of `axes`, keyed by a node's name."""
     return ops.noise(base_name(name), 0, sort_axes(axes), (), times)
 
 
 def draw_index(weights: Node, u: Node) -> Node:
-    """A draw of an entry of the last event dimension, in proportion to `weights`; entries of weight 0 are not drawn."""
+    """Draw an entry of the last event dimension, in proportion to `weights`; entries of weight 0 are not drawn."""
     sums, count = ops.cumsum(weights), weights.type.shape[-1]
     ends = tuple((0, n, 1) for n in sums.type.shape[:-1])
     total = ops.window(sums, (*ends, (count - 1, 1, 1)))
@@ -57,25 +56,24 @@ def draw_index(weights: Node, u: Node) -> Node:
 class BackwardSampling:
     """The draws by node: a value in a row; in a loop over time a stack of all steps.
 
-    Observations of the data arguments `absent` do not count. `evidence` are the logarithms of what was observed, one
-    for every group of nodes that is summed together.
+    Observations of the data arguments `missing_data` do not count. `evidence` are the logarithms of what was observed,
+    one for every group of nodes that is summed together.
     """
 
     graph: StochasticGraph
     plan: Mapping[str, Estimator]
-    absent: frozenset[str] = frozenset()
+    missing_data: frozenset[str] = frozenset()
     draws: dict[str, Node] = field(default_factory=dict)
     evidence: list[Node] = field(default_factory=list)
 
     def run(self) -> BackwardSampling:
         """Sum all groups, then draw from their tables."""
         summed = {name: e for name, e in self.plan.items() if e.within_cost}
-        self.walk = Expansion(self.graph, summed, "value")
-        self.walk.absent = self.absent
+        self.expansion = Expansion(self.graph, summed, "value", missing_data=self.missing_data)
         if summed:
-            self.walk.run()
+            self.expansion.run()
         for cost in self.graph.trace.costs.values() if summed else ():
-            chain = None if cost.scan is None else self.walk.chain(cost.scan)
+            chain = None if cost.scan is None else self.expansion.chain(cost.scan)
             if cost.marginalize and chain is not None and cost.scan is not None:
                 self._chain(cost.scan, chain)
             elif cost.marginalize:
@@ -83,10 +81,10 @@ class BackwardSampling:
         return self
 
     def _group(self, cost: Cost) -> None:
-        walk = self.walk
-        total, steps = VariableElimination(walk.factors(cost), walk.variables(cost), walk.reducer).run()
+        expansion = self.expansion
+        total, steps = VariableElimination(expansion.factors(cost), expansion.variables(cost), expansion.reducer).run()
         self.evidence.append(log_factor(total))
-        names = {walk.marginal[name].axis: name for name in cost.marginalize}
+        names = {expansion.marginal[name].axis: name for name in cost.marginalize}
         drawn: dict[Axis, Node] = {}
         for step in reversed(steps):
             axis = step.variable.axis
@@ -94,19 +92,20 @@ class BackwardSampling:
             self.draws[names[axis]] = ops.take(ops.collect(step.variable.states.value, axis), drawn[axis])
 
     def _index(self, step: EliminationStep, name: str, drawn: Mapping[Axis, Node]) -> Node:
-        """The number of the state that is drawn of a node, given those of nodes that were summed out later."""
+        """Return the number of the state that is drawn of a node, given those of nodes that were summed out later."""
         log = _at_drawn_states(ops.expand(log_factor(step.table), (step.variable.axis,)), drawn)
         rows = [a for a in log.type.axes if a.kind in (Kind.PLATE, Kind.PARTICLES)]
-        times = self.walk.walk(self.graph[name].site.times)
-        u = uniform_noise(name, (*step.variable.plates, *rows, *self.walk.sampled), times)
+        times = self.expansion.expand(self.graph[name].site.times)
+        u = uniform_noise(name, (*step.variable.plates, *rows, *self.expansion.particle_axes), times)
         return draw_index(ops.softmax(ops.collect(log, step.variable.axis)), u)
 
     def _chain(self, scan: Scan, chain: ForwardAlgorithm) -> None:
-        """Draws of all steps, beginning with the one that was run last."""
-        found = self.walk.recurrence(scan)
+        """Draw the states of all steps, beginning with the step that was run last."""
+        found = self.expansion.recurrence(scan)
         self.evidence.append(ops.neg(chain.total(found)))
-        last = _with_axes(found.final(len(scan.carries)), (*chain.then, *chain.now))
-        tables = _with_axes(found.stacked(_with_axes(log_factor(chain.table), (*chain.then, *chain.now))), ())
+        states = (*chain.previous_states, *chain.states)
+        last = _with_axes(found.final(len(scan.carries)), states)
+        tables = found.stacked(_with_axes(log_factor(chain.table), states))
         if scan.length > 1:
             rest = tuple((0, n, 1) for n in tables.type.shape[1:])
             later = ops.window(tables, ((0 if scan.reverse else 1, scan.length - 1, 1), *rest))
@@ -115,18 +114,18 @@ class BackwardSampling:
         else:
             tables = ops.reshape(last, (1, *last.type.shape))
         index = self._backwards(scan, chain, tables)
-        sizes = [axis.size or 1 for axis in chain.then]
+        sizes = [axis.size or 1 for axis in chain.previous_states]
         numbers = np.unravel_index(np.arange(int(np.prod(sizes))), sizes)
         for name, number in zip(chain.names, numbers, strict=True):
-            law = self.walk.plan[name].law(self.graph[name].dist)
+            law = self.expansion.plan[name].law(self.graph[name].dist)
             table = np.asarray(law.support_table())[number]
             self.draws[name] = ops.take(ops.const(table, law.dtype), index)
 
     def _backwards(self, scan: Scan, chain: ForwardAlgorithm, tables: Node) -> Node:
-        """The numbers of the joint states of all steps: a stack."""
+        """Return the numbers of the joint states of all steps: a stack."""
         back = Recurrence(placeholder(Type((), (), "int")), scan.length, not scan.reverse, None)
-        log = _flatten_axes(_flatten_axes(back.slice(tables), chain.then), chain.now)
-        axes = tuple(dict.fromkeys((*log.type.axes, *scan.axes, *self.walk.sampled)))
+        log = _flatten_axes(_flatten_axes(back.slice(tables), chain.previous_states), chain.states)
+        axes = tuple(dict.fromkeys((*log.type.axes, *scan.axes, *self.expansion.particle_axes)))
         start = ops.expand(ops.const(0, "int"), axes)
         back.inits, back.carries = (start,), (placeholder(start.type),)
         weights = ops.softmax(ops.take(log, back.carries[0]))
@@ -140,14 +139,14 @@ def _with_axes(x: Node, axes: Iterable[Axis]) -> Node:
 
 
 def _at_drawn_states(log: Node, drawn: Mapping[Axis, Node]) -> Node:
-    """A table at the states that are drawn."""
+    """Return a table at the states that are drawn."""
     for axis in [a for a in log.type.axes if a in drawn]:
         log = ops.take(ops.collect(log, axis), drawn[axis])
     return log
 
 
 def _flatten_axes(x: Node, axes: Iterable[Axis]) -> Node:
-    """Several axes as one leading event dimension, the first axis outermost."""
+    """Collect several axes into one leading event dimension, the first axis outermost."""
     shape, count = x.type.shape, 1
     for axis in reversed(list(axes)):
         x, count = ops.collect(x, axis), count * (axis.size or 1)
@@ -155,7 +154,7 @@ def _flatten_axes(x: Node, axes: Iterable[Axis]) -> Node:
 
 
 def why_not_drawable(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> str | None:
-    """Why summed-out nodes cannot be drawn, or None."""
+    """Say why summed-out nodes cannot be drawn, or None."""
     for name, estimator in plan.items():
         site = graph[name].site
         if not estimator.within_cost or site.scan is None:
@@ -172,32 +171,31 @@ def why_not_drawable(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> s
 def posterior_probabilities(
     graph: StochasticGraph, queries: Sequence[StateQuery], plan: Mapping[str, Estimator]
 ) -> dict[str, Node]:
-    """The probabilities of all states of queries, states last; in a loop over time, time leads."""
+    """Return the probabilities of all states of queries, states last; in a loop over time, time leads."""
     summed = {name: e for name, e in plan.items() if e.within_cost}
-    walk = Expansion(graph, summed, "value", particles=1)
-    walk.asked = dict.fromkeys(queries, ())
-    walk.run()
+    expansion = Expansion(graph, summed, "value", particles=1, queries=queries)
+    expansion.run()
     found: dict[str, Node] = {}
     for cost in graph.trace.costs.values():
         own = [q for q in queries if set(q) <= set(cost.marginalize)]
         if own:
-            found |= _cost_probabilities(walk, cost, own)
-    listed, term = {", ".join(q): found[", ".join(q)] for q in queries}, loss_penalty(walk)
+            found |= _cost_probabilities(expansion, cost, own)
+    listed, term = {", ".join(q): found[", ".join(q)] for q in queries}, loss_penalty(expansion)
     return listed if term is None else listed | {OUT_OF_RANGE: term}
 
 
-def _cost_probabilities(walk: Expansion, cost: Cost, queries: Sequence[StateQuery]) -> dict[str, Node]:
-    chain = None if cost.scan is None else walk.chain(cost.scan)
+def _cost_probabilities(expansion: Expansion, cost: Cost, queries: Sequence[StateQuery]) -> dict[str, Node]:
+    chain = None if cost.scan is None else expansion.chain(cost.scan)
     if chain is not None and cost.scan is not None:
-        log = ops.neg(chain.total(walk.recurrence(cost.scan)))
-        tilts = {query: walk.asked[query] for query in queries}
-        axes = {query: [chain.now[chain.names.index(name)] for name in query] for query in queries}
+        log = ops.neg(chain.total(expansion.recurrence(cost.scan)))
+        tilts = {query: expansion.tilts[query] for query in queries}
+        axes = {query: [chain.states[chain.names.index(name)] for name in query] for query in queries}
     else:
-        factors, variables = walk.factors(cost), walk.variables(cost)
-        plates = {walk.graph[n].name: v.plates for n, v in zip(cost.marginalize, variables, strict=True)}
-        axes = {query: [walk.marginal[name].axis for name in query] for query in queries}
+        factors, variables = expansion.factors(cost), expansion.variables(cost)
+        plates = {expansion.graph[n].name: v.plates for n, v in zip(cost.marginalize, variables, strict=True)}
+        axes = {query: [expansion.marginal[name].axis for name in query] for query in queries}
         tilts = {q: state_tilt(q, (*axes[q], *(p for name in q for p in plates[name]))) for q in queries}
-        total, _ = VariableElimination([*factors, *map(Factor, tilts.values())], variables, walk.reducer).run()
+        total, _ = VariableElimination([*factors, *map(Factor, tilts.values())], variables, expansion.reducer).run()
         log = log_factor(total)
     rows = [a for a in log.type.axes if a.kind is Kind.PLATE]
     slopes = vjp([(ops.sum_axes(log, rows), ops.const(1.0))], list(tilts.values()))
@@ -219,36 +217,18 @@ def _states_last(x: Node, axes: Sequence[Axis]) -> Node:
 def guide_probabilities(
     graph: StochasticGraph, queries: Sequence[StateQuery], plan: Mapping[str, Estimator]
 ) -> dict[str, Node]:
-    """The probabilities of nodes of a guide, each given the data."""
-    walk = Expansion(graph, {}, "sample")
-    walk.run()
+    """Return the probabilities of nodes of a guide, each given the data."""
+    expansion = Expansion(graph, {}, "sample")
+    expansion.run()
     found = {}
     for (name,) in queries:
         node = graph[name]
-        dist = node.dist.with_params(tuple(walk.walk(node.node.args)))
+        dist = node.dist.with_params(tuple(expansion.expand(node.node.args)))
         states = enumerate_states(dist, node)
         weight = ops.expand(states.weight, (*node.node.type.axes, states.axis))
         found[name] = ops.collect(weight, states.axis)
-    term = site_penalty(walk, list(found))
+    term = site_penalty(expansion, list(found))
     return found if term is None else found | {OUT_OF_RANGE: term}
-
-
-class PlannedProgram(Protocol):
-    """A planned program: its graph, and that with what the plan writes out of loops."""
-
-    graph: StochasticGraph
-    working: StochasticGraph
-
-    @property
-    def working_plan(self) -> dict[str, Estimator]:
-        """The estimators of the nodes of `working`."""
-        ...
-
-
-def posterior_graph(planned: PlannedProgram) -> StochasticGraph:
-    """The graph that posteriors are drawn from: loops are written out only where summed-out nodes need that."""
-    summed = any(estimator.within_cost for estimator in planned.working_plan.values())
-    return planned.working if summed else planned.graph
 
 
 IMPOSSIBLE_DATA = "data of probability 0"
@@ -256,7 +236,10 @@ IMPOSSIBLE_DATA = "data of probability 0"
 
 
 def sample_sites(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator]) -> dict[str, Node]:
-    """Values of named sites, particles kept as an axis; observations are the data, redrawn where a mask drops them."""
+    """Return the values of named sites, particles kept as an axis.
+
+    Observations are the data, redrawn where a mask drops them.
+    """
     expansion = Expansion(graph, {}, "sample", redraw="all" if graph.trace.predictive else "missing")
     return _site_outputs(expansion, sites)
 
@@ -264,16 +247,16 @@ def sample_sites(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str
 def predict_sites(
     graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator], absent: frozenset[str] = frozenset()
 ) -> dict[str, Node]:
-    """Values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior.
+    """Return the values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior.
 
     Nothing is known of the data arguments `absent`.
     """
-    expansion, backward = Expansion(graph, {}, "sample", redraw="all"), BackwardSampling(graph, plan, absent).run()
-    expansion.given = backward.draws
+    backward = BackwardSampling(graph, plan, absent).run()
+    expansion = Expansion(graph, {}, "sample", redraw="all", fixed_draws=backward.draws)
     found = _site_outputs(expansion, sites, _resample_importance(graph))
     if backward.evidence:
         found[IMPOSSIBLE_DATA] = _impossible_data_term(backward.evidence)
-        term = None if absent else loss_penalty(backward.walk)
+        term = None if absent else loss_penalty(backward.expansion)
         if term is not None:
             found[OUT_OF_RANGE] = ops.add(found[OUT_OF_RANGE], term) if OUT_OF_RANGE in found else term
     return found
@@ -291,7 +274,7 @@ def _impossible_data_term(evidence: Sequence[Node]) -> Node:
 def _site_outputs(
     expansion: Expansion, sites: Sequence[str], taken: Callable[[Node], Node] = lambda value: value
 ) -> dict[str, Node]:
-    """What users see of the sites, and NaN where parameters of what they are drawn from are out of range."""
+    """Return what users see of the sites, and NaN where parameters of what they are drawn from are out of range."""
     trace, values = expansion.graph.trace, expansion.run().values
     found = {}
     for name in sites:
@@ -311,26 +294,26 @@ def _resample_importance(graph: StochasticGraph) -> Callable[[Node], Node]:
 
 
 def _importance_index(graph: StochasticGraph, cost: Cost) -> Node:
-    """The number of the importance sample that is taken, in every row of the bound and every particle."""
+    """Return the number of the importance sample that is taken, in every row of the bound and every particle."""
     assert cost.bound is not None
     weighing = Expansion(graph, {}, "sample")
     weighing.run()
-    (log_weights,) = weighing.walk([cost.bound.log_weights])
+    (log_weights,) = weighing.expand([cost.bound.log_weights])
     weights = ops.softmax(ops.collect(log_weights, cost.bound.axis))
     rows = [a for a in weights.type.axes if a.kind in (Kind.PLATE, Kind.PARTICLES)]
-    return draw_index(weights, uniform_noise(cost.name, (*rows, *weighing.sampled)))
+    return draw_index(weights, uniform_noise(cost.name, (*rows, *weighing.particle_axes)))
 
 
 WITHOUT_DATA = " without "
 
 
 def draw_key(name: str, absent: Collection[str]) -> str:
-    """The name of a variant of draws that has nothing of some data arguments."""
+    """Return the name of a variant of draws that has nothing of some data arguments."""
     return name + WITHOUT_DATA + " ".join(sorted(absent)) if absent else name
 
 
 def draw_builder(key: str) -> DrawBuilder | None:
-    """What a variant of that name computes; None of variants that are no draws."""
+    """Return what a variant of that name computes; None of variants that are no draws."""
     name, _, absent = key.partition(WITHOUT_DATA)
     found = DRAW_BUILDERS.get(name)
     return partial(found, absent=frozenset(absent.split())) if absent and found is not None else found

@@ -32,7 +32,7 @@ NO_SECOND_DERIVATIVE = {"graft": "a straight-through value", "scale_grad": "a si
 
 
 def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> ProgramVariant:
-    """The Hessian of the objective times a vector; the vector is read from parameters named `VECTOR` + name.
+    """Build the Hessian of the objective times a vector, which is read from parameters named `HVP_VECTOR` + name.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
     again = second_order_plan(graph, plan)
     expansion = Expansion(graph, again, "gradient", repeats)
     expanded = expansion.run()
-    surrogate = ops.expand(ops.const(0.0), expansion.everywhere)
+    surrogate = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for part in expansion.parts:
         box = _magic_box(expansion, graph, again, part)
         value = part.value if box is None else ops.mul(part.value, box)
@@ -50,25 +50,24 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
         surrogate = ops.add(surrogate, total)
     surrogate, wrt = with_unsampled_penalty(surrogate, expansion), list(expanded.wrt.values())
     check_twice_differentiable(surrogate, wrt, graph.ranges.mapped(expansion.env))
-    inner = ops.expand(ops.const(0.0), expansion.everywhere)
+    inner = ops.expand(ops.const(0.0), expansion.repeat_axes)
     for (name, leaf), g in zip(expanded.wrt.items(), vjp([(surrogate, ops.const(1.0))], wrt), strict=True):
         if g is not None:
             v = ops.expand(make("param", name=HVP_VECTOR + name, shape=leaf.type.shape), leaf.type.axes)
             inner = ops.add(inner, ops.reduce_sum(ops.mul(g, v)))
     variant = ProgramVariant(scalars={"loss": add_guards(expanded.loss, expansion)}, hypers=expanded.hypers)
-    variant.stages["expand"] = {"loss": expanded.loss, "surrogate": surrogate}
     for (name, leaf), h in zip(expanded.wrt.items(), vjp([(inner, ops.const(1.0))], wrt), strict=True):
         variant.grads[name] = ops.zeros_like(leaf.type) if h is None else h
-    return simplify_variant(variant)
+    return simplify_variant(variant, {"loss": expanded.loss, "surrogate": surrogate})
 
 
 def second_order_plan(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> dict[str, Estimator]:
-    """How every node enters the second derivative."""
+    """Return how every node enters the second derivative."""
     return {name: _second_order_estimator(graph[name], estimator) for name, estimator in plan.items()}
 
 
 def _second_order_estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
-    """How a node enters the second derivative: as planned where that is exact, else by its score."""
+    """Return how a node enters the second derivative: as planned where that is exact, else by its score."""
     if chosen.second == "kept":
         return chosen
     if rn.dist.score_only:
@@ -109,7 +108,7 @@ def _magic_box(
     for rn in graph.nodes.values():
         if plan[rn.name].second != "score" or rn.name not in part.above:
             continue
-        dist = rn.dist.with_params(expansion.own[rn.name])
+        dist = rn.dist.with_params(expansion.own_parameters[rn.name])
         dist.event_mask = None
         log_prob = dist.node_log_prob(ops.stop(expansion.branches[rn.name].primal))
         log_prob = ops.sum_axes(log_prob, [a for a in log_prob.type.axes if a.kind is Kind.PLATE and a not in rows])

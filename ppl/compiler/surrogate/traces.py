@@ -7,10 +7,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 
-from ppl.compiler.plan.decision_table import choose_estimators
+from ppl.compiler.plan.decision_table import choose_estimators, graph_with_named, named_estimators
 from ppl.compiler.plan.feasibility import errors_without_step_numbers
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
+from ppl.graph.lost_gradients import require_no_lost_path
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.verify import verify_if_enabled
@@ -25,7 +26,7 @@ TraceModel = Callable[[UnrollPolicy], Trace]
 
 
 def sketch_graph(trace: Trace, traced: TraceModel) -> StochasticGraph | None:
-    """The graph of what analyses read of a trace with loops over time."""
+    """Return the graph of what analyses read of a trace with loops over time."""
     if not trace.scans:
         return None
     drawn = traced(UnrollPolicy(counts=sketch_lengths(trace)))
@@ -87,7 +88,7 @@ def simplify_trace(trace: Trace) -> None:
 
 
 def expand_plan_to_steps(graph: StochasticGraph, chosen: Mapping[str, Estimator]) -> dict[str, Estimator]:
-    """The estimators of the nodes of `graph`: in one without loops, those of every step."""
+    """Return the estimators of the nodes of `graph`: in one without loops, those of every step."""
     return {name: chosen[base_name(name)] for name in graph.nodes}
 
 
@@ -95,13 +96,14 @@ def expand_plan_to_steps(graph: StochasticGraph, chosen: Mapping[str, Estimator]
 def unroll_graph(
     traced: TraceModel, prepare: Callable[[Trace], None], chosen: Mapping[str, Estimator], particles: int
 ) -> StochasticGraph:
-    """The graph without loops, for estimators that need it; its plan is checked on every step."""
+    """Return the graph without loops, for estimators that need it; its plan is checked on every step."""
     trace = traced(UnrollPolicy(names=None))
     prepare(trace)
     graph = StochasticGraph(trace)
+    require_no_lost_path(graph)
     named = {name: e for name, e in expand_plan_to_steps(graph, chosen).items() if not e.imposed}
     choose_estimators(graph, named, True, particles, sys.maxsize)
-    return graph
+    return graph_with_named(graph, named_estimators(graph, named))
 
 
 def require_few_steps(graph: StochasticGraph) -> None:

@@ -6,6 +6,7 @@ repeats axis. A variant holds plain IR; `ppl.compiler.lower` takes it from here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
@@ -65,11 +66,11 @@ class ProgramVariant:
         return show(list(outputs.values()), list(outputs))
 
     def initial_aux(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """The auxiliary values that training starts from."""
+        """Return the auxiliary values that training starts from."""
         return {name: slot.value(seed, name) for name, slot in self.aux_slots.items()}
 
     def outputs(self) -> dict[str, Node]:
-        """All outputs under distinct names."""
+        """Return all outputs under distinct names."""
         return {
             **self.scalars,
             **{f"grad {k}": v for k, v in self.grads.items()},
@@ -88,15 +89,14 @@ class ProgramVariant:
 def build_gradient(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
 ) -> ProgramVariant:
-    """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
+    """Build loss, costs, gradients with respect to every parameter, and new auxiliary values."""
     expansion = Expansion(graph, plan, "gradient", repeats, particles)
     expanded = expansion.run()
-    variant = _new_variant(expanded, expansion)
-    variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
+    variant, stage = _new_variant(expanded, expansion), {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_slots = auxiliary_layout(expanded)
     require_distinct_names(graph, set(variant.aux_slots))
     variant.aux_slots |= {n: AuxiliarySlot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
-    own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
+    own = {} if repeats else {v.owner: expanded.own_parameters[v.owner] for v in expanded.aux.values()}
     own = {name: nodes for name, nodes in own.items() if graph[name].site.scan is None}
     surrogate, *flat = merge_loops([expanded.surrogate, *(n for nodes in own.values() for n in nodes)])
     queue = iter(gradients_with_unsampled_penalty(surrogate, expansion, [*expanded.wrt.values(), *flat]))
@@ -109,45 +109,33 @@ def build_gradient(
         variant.aux = {name: updates[name] for name in variant.aux_slots}
     if expanded.deferred:
         variant.replace_outputs(substitute(list(variant.outputs().values()), expanded.deferred))
-        for name, stage in variant.stages.items():
-            variant.stages[name] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
-    return simplify_variant(variant)
+        stage = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
+    return simplify_variant(variant, stage)
 
 
-def build_value(
-    graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
-) -> ProgramVariant:
-    """Loss and costs with true nodes."""
-    expansion = Expansion(graph, plan, "value", repeats, particles)
+def build_value(graph: StochasticGraph, plan: Mapping[str, Estimator], particles: int | None = None) -> ProgramVariant:
+    """Build loss and costs with true nodes."""
+    expansion = Expansion(graph, plan, "value", particles=particles)
     expanded = expansion.run()
-    variant = _new_variant(expanded, expansion)
-    variant.stages["expand"] = {"loss": expanded.loss}
-    return simplify_variant(variant)
+    return simplify_variant(_new_variant(expanded, expansion), {"loss": expanded.loss})
 
 
 def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> ProgramVariant:
-    """The loss of every row of the outermost plate."""
+    """Build the loss of every row of the outermost plate."""
     expansion = Expansion(graph, plan, "value")
     expanded = expansion.run()
     plates = [a for c in expansion.costs.values() for a in c.type.axes if a.kind is Kind.PLATE and a.depth == 0]
     if len(set(plates)) != 1:
         raise ModelError(f"per_row needs costs in one outermost plate; found {[a.name for a in dict.fromkeys(plates)]}")
-    total: Node | None = None
+    reducer, rows = expansion.reducer, []
     for name in expansion.costs:
-        folded = ops.const(0.0)
-        for _, piece in expansion.pieces[name]:
-            folded = ops.add(
-                folded, expansion.reducer.particles(expansion.reducer.expect_over_states(piece, primal=True))
-            )
+        pieces = (reducer.expect_over_states(piece, primal=True) for _, piece in expansion.pieces[name])
+        folded = functools.reduce(ops.add, map(reducer.particles, pieces), ops.const(0.0))
         if plates[0] not in folded.type.axes:
             raise ModelError(f"per_row: cost '{name}' lies outside plate '{plates[0].name}'")
-        row = expansion.reducer.plates(folded, keep=(plates[0],))
-        total = row if total is None else ops.add(total, row)
-    assert total is not None
-    total = add_guards(total, expansion, keep=plates)
-    variant = ProgramVariant(arrays={"rows": total}, hypers=expanded.hypers)
-    variant.stages["expand"] = {"rows": total}
-    return simplify_variant(variant)
+        rows.append(reducer.plates(folded, keep=(plates[0],)))
+    total = add_guards(functools.reduce(ops.add, rows), expansion, keep=plates)
+    return simplify_variant(ProgramVariant(arrays={"rows": total}, hypers=expanded.hypers), {"rows": total})
 
 
 def build_sample(
@@ -156,26 +144,20 @@ def build_sample(
     draws: DrawBuilder = sample_sites,
     plan: Mapping[str, Estimator] = NO_ESTIMATORS,
 ) -> ProgramVariant:
-    """Values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
+    """Build the values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
     arrays = draws(graph, sites, plan)
-    variant = ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers))
-    variant.stages["expand"] = dict(arrays)
-    return simplify_variant(variant)
+    return simplify_variant(ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers)), dict(arrays))
 
 
 def build_violations(
     graph: StochasticGraph, plan: Mapping[str, Estimator], mode: str, particles: int | None
 ) -> ProgramVariant:
-    """A loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
+    """Build a loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
     expansion = Expansion(graph, plan, mode, particles=particles)  # type: ignore[arg-type]
     expanded = expansion.run()
     terms = (sum_guards(expansion, loss_conditions(graph.trace)), unsampled_penalty(expansion))
-    loss = ops.const(0.0)
-    for term in terms:
-        loss = loss if term is None else ops.add(loss, term)
-    variant = ProgramVariant(scalars={"loss": loss}, hypers=expanded.hypers)
-    variant.stages["expand"] = dict(variant.scalars)
-    return simplify_variant(variant)
+    loss = functools.reduce(ops.add, (term for term in terms if term is not None), ops.const(0.0))
+    return simplify_variant(ProgramVariant(scalars={"loss": loss}, hypers=expanded.hypers), {"loss": loss})
 
 
 def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVariant:
@@ -186,9 +168,9 @@ def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVari
     return ProgramVariant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
 
 
-def simplify_variant(variant: ProgramVariant) -> ProgramVariant:
-    """Simplify the outputs of a differentiated variant in place, keep both stages for `program.ir`, and return it."""
-    variant.stages["differentiate"] = variant.outputs()
+def simplify_variant(variant: ProgramVariant, expanded: dict[str, Node]) -> ProgramVariant:
+    """Simplify the outputs of a differentiated variant in place, keep all stages for `program.ir`, and return it."""
+    variant.stages |= {"expand": expanded, "differentiate": variant.outputs()}
     nodes = erase_markers(list(variant.outputs().values()))
     variant.replace_outputs(simplify(drop_unread_branches(simplify(nodes))))
     variant.stages["simplify"] = variant.outputs()

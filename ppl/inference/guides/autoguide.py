@@ -48,7 +48,7 @@ class AutoGuide(Model):
         self.name = f"autoguide({base.name})"
 
     def bind(self, **static: Any) -> AutoGuide:
-        """The guide of the model with keyword-only arguments set."""
+        """Return the guide of the model with keyword-only arguments set."""
         return AutoGuide(self.base.bind(**static), self.kind, self.rows, self.encoder, self.only_outside)
 
     @property
@@ -101,7 +101,7 @@ def autoguide(
     rows: Mapping[str, int] | None = None,
     encoder: Callable[..., Any] | None = None,
 ) -> AutoGuide:
-    """A guide of the model's latents, by bijectors from the reals onto their supports.
+    """Return a guide of the model's latents, by bijectors from the reals onto their supports.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def autoguide(
 def _guide_function(
     base: Model, kind: type[GuideKind], rows: Mapping[str, int], encoder: Callable[..., Any] | None, outside: bool
 ) -> Callable[..., Any]:
-    """The function of a guide of a model."""
+    """Return the function of a guide of a model."""
 
     @functools.wraps(base.function)
     def function(*args: Any, **static: Any) -> None:

@@ -50,7 +50,7 @@ class Placed(Distribution):
         vars(self).update(unit_rank=len(v.type.shape))
 
     def conditions(self) -> Iterator[Condition]:
-        """None: v is computed to lie where it has to."""
+        """Yield nothing: v is computed to lie where it has to."""
         yield from ()
 
     @property
@@ -68,7 +68,7 @@ class Placed(Distribution):
         return ()
 
     def unit_log_prob(self, value: Node) -> Node:
-        """`log_density`: it is asked of v alone."""
+        """Return `log_density`: it is asked of v alone."""
         return self.params["log_density"]
 
     def draw(self, *u: Node) -> Node:
@@ -114,11 +114,11 @@ class MeanField:
         """Nothing comes before."""
 
     def loc(self, latent: Latent) -> Node:
-        """Where the reals of a latent are centred."""
+        """Return where the reals of a latent are centred."""
         return self.parameters.loc(latent)
 
     def sample(self, latent: Latent) -> Value:
-        """A law of the latent itself where one is known; else normals, and the value that they lead to."""
+        """Return a law of the latent itself where one is known; else normals, and the value that they lead to."""
         if latent.law.support is Support.CIRCLE:
             latent = replace(latent, bijectors=())  # its location is an angle, of which whole turns do not count
         loc, scale = self.loc(latent), self.parameters.scale(latent)
@@ -129,7 +129,7 @@ class MeanField:
 
 
 def _closed_form_law(latent: Latent, loc: Node, scale: Node) -> Distribution | None:
-    """The law of a latent whose reals are normal, where its density is as easily computed at the latent."""
+    """Return the law of a latent whose reals are normal, where its density is as easily computed at the latent."""
     if latent.law.support is Support.CIRCLE:
         return VonMises(loc, ops.div(1.0, ops.mul(scale, scale)))
     if not latent.bijectors:
@@ -151,7 +151,7 @@ class Point:
         """Nothing comes before."""
 
     def sample(self, latent: Latent) -> Value:
-        """The value, without a density."""
+        """Return the value, without a density."""
         return sample_placed(latent, self.parameters.loc(latent), density=False)
 
 
@@ -180,7 +180,7 @@ class JointGuide(MeanField):
         raise NotImplementedError
 
     def sample(self, latent: Latent) -> Value:
-        """The value at its part of the vector; in plates over data normals of its own."""
+        """Return the value at its part of the vector; in plates over data normals of its own."""
         if latent.in_data_plate:
             return super().sample(latent)
         part = ops.window(self.reals, [(self.places[latent.name], latent.size, 1)])
@@ -191,7 +191,7 @@ class FullNormal(JointGuide):
     """A normal with a full covariance."""
 
     def vector(self, start: np.ndarray) -> Value:
-        """By the factor of the covariance."""
+        """Sample it by the factor of the covariance."""
         self.centre = param(f"{GUIDE_PREFIX}/loc", start)
         tril = param(f"{GUIDE_PREFIX}/scale_tril", START_SCALE * np.eye(len(start)), constraint="lower_cholesky")
         return sample(GUIDE_PREFIX, MultivariateNormal(self.centre, scale_tril=tril), aux=True)
@@ -215,7 +215,7 @@ class Structured(FullNormal):
     """A normal with a full covariance; in plates over data normals whose means are linear in its vector."""
 
     def loc(self, latent: Latent) -> Node:
-        """The row's own mean, and a matrix for all rows times how far the vector is from its mean."""
+        """Return the row's own mean, and a matrix for all rows times how far the vector is from its mean."""
         own = super().loc(latent)
         if not self.places:
             return own
@@ -238,7 +238,7 @@ class FlowNormal(JointGuide):
     """
 
     def vector(self, start: np.ndarray) -> Value:
-        """The bent vector, whose density is that of the normals less the volume changes."""
+        """Return the bent vector, whose density is that of the normals less the volume changes."""
         size = len(start)
         x = sample(f"{GUIDE_PREFIX}.noise", Normal(np.zeros(size), 1.0), aux=True).node
         total: Node = ops.const(0.0)

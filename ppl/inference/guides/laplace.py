@@ -28,11 +28,11 @@ class UnconstrainedPoint(JointGuide):
     """
 
     def vector(self, start: np.ndarray) -> Value:
-        """The parameters."""
+        """Return the parameters."""
         return param(LOC_PARAM, start)
 
     def sample(self, latent: Latent) -> Value:
-        """The value at its part of the vector."""
+        """Return the value at its part of the vector."""
         if latent.in_data_plate:
             raise ModelError(
                 f"autoguide: latent '{latent.name}' ({latent.site.where}) stands in a plate over data, where "
@@ -60,7 +60,7 @@ class Laplace(NamedTuple):
 def approximate_posterior(
     guide: Model, normal: Callable[[], Model], program: Any, state: Any, data: tuple[Any, ...]
 ) -> Laplace:
-    """The approximation at the mode next to a state of a program whose guide this is."""
+    """Return the approximation at the mode next to a state of a program whose guide this is."""
     if getattr(program.objective, "guide", None) is not guide:
         raise DataError("laplace: the program is not one of ppl.elbo(model, guide) with this guide")
     if LOC_PARAM not in state.params:
@@ -83,7 +83,7 @@ def approximate_posterior(
 def _newton_step(
     program: Any, state: Any, data: tuple[Any, ...], value: float, step: np.ndarray
 ) -> tuple[Any, float, bool]:
-    """The state after a step of Newton's, halved until the loss falls, its loss, and whether it has moved."""
+    """Return the state after a step of Newton's, halved until the loss falls, its loss, and whether it has moved."""
     u, eps = state.params[LOC_PARAM], float(np.finfo(state.params[LOC_PARAM].dtype).eps)
     for _ in range(MOST_NEWTON_STEPS):
         if np.abs(step).max() <= 4 * eps * (1 + np.abs(u).max()):
@@ -101,7 +101,7 @@ def _with_reals(params: Mapping[str, np.ndarray], u: np.ndarray) -> dict[str, np
 
 
 def _hessian(program: Any, state: Any, data: tuple[Any, ...]) -> np.ndarray:
-    """The Hessian in the reals, a column for each."""
+    """Return the Hessian in the reals, a column for each."""
     size, columns = len(state.params[LOC_PARAM]), []
     for i in range(size):
         unit = {name: np.zeros_like(value) for name, value in state.params.items()}

@@ -60,7 +60,7 @@ def bijectors_of(dist: Distribution) -> Bijectors | None:
 
 
 def _interval_ends(dist: Distribution) -> tuple[Node | None, Node | None]:
-    """The ends of an interval; None for an infinite one. Both None where they are not known."""
+    """Return the ends of an interval; None for an infinite one. Both None where they are not known."""
     if isinstance(dist, Pareto):
         return dist.params["scale"], None
     base_is_real = isinstance(dist, Truncated) and dist.base.support is Support.REAL
@@ -73,7 +73,7 @@ def _interval_ends(dist: Distribution) -> tuple[Node | None, Node | None]:
 
 
 def _clipped_ends(dist: Truncated) -> tuple[Node | None, Node | None]:
-    """The ends of a law on the half line or the unit interval between bounds."""
+    """Return the ends of a law on the half line or the unit interval between bounds."""
     inside, low, high = dist.base.bounds, dist.params["low"], dist.params["high"]
     low = ops.maximum(low, inside.lo)
     if math.isfinite(inside.hi):
@@ -101,7 +101,7 @@ def unconstrained_shape(bijectors: Bijectors, event: tuple[int, ...]) -> tuple[i
 
 
 def constrain(bijectors: Bijectors, x: Node) -> tuple[Node, Node]:
-    """The value at reals x, and the logarithm of the volume change of the whole event."""
+    """Return the value at reals x, and the logarithm of the volume change of the whole event."""
     total = ops.const(0.0)
     for bijector in bijectors:
         total = ops.add(total, ops.reduce_sum(bijector.log_det(x)))
@@ -154,7 +154,7 @@ class Latent:
         return math.prod(self.shape_with_plates)
 
     def start(self) -> np.ndarray:
-        """Where a guide starts, of shape `shape`: the mean of a law of constants, else its median, else 0."""
+        """Return where a guide starts, of shape `shape`: the mean of a law of constants, else its median, else 0."""
         for formula in ("node_mean", "node_icdf"):
             found = _start_reals(self, formula)
             if found is not None:
@@ -163,7 +163,7 @@ class Latent:
 
 
 def _start_reals(latent: Latent, formula: str) -> np.ndarray | None:
-    """The reals of a formula of a latent's law, where it is known and not far out."""
+    """Return the reals of a formula of a latent's law, where it is known and not far out."""
     law = latent.law
     if any(n.op not in CONSTANT_OPS or n.type.axes for n in topological(list(law.params.values()))):
         return None
@@ -181,7 +181,7 @@ def _start_reals(latent: Latent, formula: str) -> np.ndarray | None:
 
 
 def trace_model_in_guide(model: Model, arguments: Sequence[Any], static: Mapping[str, Any]) -> Trace:
-    """A trace of the model of its own, with the symbolic arguments of a guide."""
+    """Return a trace of the model of its own, with the symbolic arguments of a guide."""
     trace = Trace()
     with activate(Context(trace, unroll_policy=UnrollPolicy())):
         model.function(*arguments, **static)
@@ -189,7 +189,7 @@ def trace_model_in_guide(model: Model, arguments: Sequence[Any], static: Mapping
 
 
 def _substitute(outputs: Sequence[Node], values: Mapping[Node, Node]) -> list[Node]:
-    """`outputs` with other values, which may have gained axes (importance samples)."""
+    """Return `outputs` with other values, which may have gained axes (importance samples)."""
     by_id = {id(node): value for node, value in values.items()}
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
@@ -206,7 +206,7 @@ def _substitute(outputs: Sequence[Node], values: Mapping[Node, Node]) -> list[No
 
 
 def make_latent(site: Site, sampled: Mapping[Node, Node], owner: str = "autoguide") -> Latent:
-    """A random site as a latent, given the guide's values of those before it; `owner` is for messages.
+    """Return a random site as a latent, given the guide's values of those before it; `owner` is for messages.
 
     Raises
     ------

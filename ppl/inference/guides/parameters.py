@@ -27,12 +27,12 @@ START_SCALE = 0.1
 
 
 def param_name(latent: Latent, what: str) -> str:
-    """Name of a parameter or node of the guide of a latent."""
+    """Return the name of a parameter or node of the guide of a latent."""
     return f"{GUIDE_PREFIX}/{latent.name}/{what}"
 
 
 def spread_over_plates(latent: Latent, node: Node) -> Node:
-    """An array with leading dimensions for plates of fixed size, as a value in these plates."""
+    """Return an array with leading dimensions for plates of fixed size, as a value in these plates."""
     for axis in latent.fixed:
         node = ops.distribute(node, axis)
     return node
@@ -50,13 +50,13 @@ class GuideParameters:
         self.encoded: dict[tuple[Axis, ...], Mapping[str, Any]] = {}
 
     def loc(self, latent: Latent) -> Node:
-        """Where the reals of a latent are centred."""
+        """Return where the reals of a latent are centred."""
         if latent.in_data_plate and self.encoder is not None:
             return self._encoded(latent, 0)
         return self._array(latent, "loc", latent.start())
 
     def scale(self, latent: Latent) -> Node:
-        """How far they spread."""
+        """Return how far they spread."""
         if latent.in_data_plate:
             start = np.full(latent.shape, np.log(START_SCALE))
             logs = self._encoded(latent, 1) if self.encoder is not None else self._array(latent, "log_scale", start)
@@ -72,7 +72,7 @@ class GuideParameters:
         return spread_over_plates(latent, table[row_index(axis.name)].node)
 
     def _data_plate(self, latent: Latent) -> Axis:
-        """The plate that a table has rows for."""
+        """Return the plate that a table has rows for."""
         found = [a for a in latent.plates if a.size is None]
         at = f"autoguide: latent '{latent.name}' ({latent.site.where}) stands in"
         if len(found) > 1:
@@ -86,7 +86,7 @@ class GuideParameters:
         return found[0]
 
     def _encoded(self, latent: Latent, which: int) -> Node:
-        """What the encoder says of a latent: its locations (0) or the logarithms of its scales (1)."""
+        """Return what the encoder says of a latent: its locations (0) or the logarithms of its scales (1)."""
         last = max(i for i, a in enumerate(latent.plates) if a.size is None)
         outer = latent.plates[: last + 1]
         if outer not in self.encoded:
@@ -113,7 +113,7 @@ class GuideParameters:
         return node
 
     def _encode(self, latent: Latent, outer: tuple[Axis, ...]) -> Mapping[str, Any]:
-        """The encoder's answer in the plates of a row: pairs by the names of latents."""
+        """Return the encoder's answer in the plates of a row: pairs by the names of latents."""
         assert self.encoder is not None
         given = []
         for name in inspect.signature(self.encoder).parameters:
@@ -135,11 +135,11 @@ class GuideParameters:
 
 
 def check_rows(rows: Any) -> dict[str, int]:
-    """Numbers of rows by plate."""
+    """Check numbers of rows by plate, and return them."""
     given = {} if rows is None else mapping("autoguide: rows", rows, "numbers of rows by plate", ModelError)
     return {str(k): integer(f"autoguide: rows of plate '{k}'", n, 1, error=ModelError) for k, n in given.items()}
 
 
 def check_encoder(encoder: Any) -> Callable[..., Any] | None:
-    """A function, or None."""
+    """Check that an encoder is a function, or None, and return it."""
     return None if encoder is None else called("autoguide: encoder", encoder, ModelError)
