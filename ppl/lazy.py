@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from ppl.errors import MissingPackageError
 from ppl.tuning import COLLECTOR, SPARED
 
 WAITS = "OPENBLAS_THREAD_TIMEOUT", "GOTO_THREAD_TIMEOUT"
@@ -138,6 +139,25 @@ def unread(name: str) -> Iterator[None]:
         yield
     finally:
         module.give_way()
+
+
+def require_package(name: str, owner: str, extra: str) -> Any:
+    """Return the module `name`, which belongs to an `extra` of this package, for the function `owner`.
+
+    Raises
+    ------
+    MissingPackageError
+        It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.split(".")[0]
+        if error.name is not None and error.name.split(".")[0] != package:
+            raise
+        raise MissingPackageError(
+            f'{owner} needs {package}, which is not installed: pip install "numba-ppl[{extra}]"'
+        ) from None
 
 
 special: Any = Lazy("scipy.special")

@@ -69,6 +69,7 @@ LAZY = {
     "ppl.ranks.training": "only for those who train on several processes",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
+    "tensorboardX": "optional, for TensorBoard",
     "joblib": "optional, for sweeps",
     "distributed": "optional, for sweeps over a cluster",
     "dask": "as above",

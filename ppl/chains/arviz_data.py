@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ppl.arguments import MANY, fits_memory, integer
-from ppl.errors import MissingPackageError, ModelError
+from ppl.errors import ModelError
 from ppl.inference.posterior import sites_named, stack_steps
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.loops import STEP_OPEN, base_name
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lazy import require_package
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.program.draws import marginalized_sites, move_particles_first
@@ -23,27 +23,6 @@ from ppl.program.program import Program
 from ppl.records import dataclass
 from ppl.runtime.call import BoundCall
 from ppl.runtime.prepared import require_program
-
-INSTALL_HINT = 'pip install "numba-ppl[mcmc]"'
-
-
-def require_package(name: str, owner: str) -> Any:
-    """The module `name`, for the function `owner`.
-
-    Raises
-    ------
-    MissingPackageError
-        It is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        if error.name is not None and error.name.split(".")[0] != name.split(".")[0]:
-            raise
-        raise MissingPackageError(
-            f"{owner} needs {name.split('.')[0]}, which is not installed: {INSTALL_HINT}"
-        ) from None
-
 
 LOG_LIKELIHOOD_PREFIX, DATA_PREFIX = "log-likelihood of ", "data of "
 """What the names of such sites begin with."""
@@ -213,7 +192,7 @@ def build_arviz_data(
     MissingPackageError
         ArviZ is not installed.
     """
-    arviz = require_package("arviz", owner)
+    arviz = require_package("arviz", owner, "mcmc")
     variables = {name for group in groups.values() for name in group}
     require_free_names(owner, variables)
     named, coords = named_axes(dims, variables)
@@ -291,7 +270,7 @@ def to_arviz(
     """
     require_program("to_arviz", program)
     particles = integer("to_arviz: particles", particles, 1, MANY)
-    require_package("arviz", "ppl.to_arviz")
+    require_package("arviz", "ppl.to_arviz", "mcmc")
     wider = Program(PointwiseObjective(program.objective), program.settings)
     trace = wider.prepare(*wider.read(data)).trace
     if trace.predictive:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ppl.chains.arviz_data import require_package
 from ppl.chains.log_density import CompiledDensity
 from ppl.errors import NonFiniteError, SimulatorError
+from ppl.lazy import require_package
 from ppl.progress import line
 from ppl.records import dataclass
 
@@ -91,7 +91,7 @@ def run_chains(walk: CompiledDensity, settings: NutsSettings, progress: bool = T
     KeyboardInterrupt
         Ctrl-C was pressed before all chains had draws.
     """
-    nutpie = require_package("nutpie", "ppl.mcmc")
+    nutpie = require_package("nutpie", "ppl.mcmc", "mcmc")
     lost: list[np.ndarray] = []
 
     def begin(seed: int) -> np.ndarray:
@@ -158,7 +158,7 @@ def _stop_chains(sampler: Any) -> None:
 
 def _nutpie_model(walk: CompiledDensity, begin: Any) -> Any:
     """What nutpie samples: addresses of C functions."""
-    kind = require_package("nutpie.compile_pymc", "ppl.mcmc").CompiledPyMCModel
+    kind = require_package("nutpie.compile_pymc", "ppl.mcmc", "mcmc").CompiledPyMCModel
     shape = (walk.size,)
     return kind(
         dims={}, compiled_logp_func=SimpleNamespace(address=walk.logp),

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, integer
-from ppl.chains.arviz_data import require_package
 from ppl.distributions.delta import Delta
 from ppl.errors import ModelError, NonFiniteError
 from ppl.inference.guides.kinds import Placed
 from ppl.ir import ops
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lazy import require_package
 from ppl.names import Named, keywords
 from ppl.objectives.elbo import Elbo
 from ppl.program.program import Program
@@ -141,7 +141,7 @@ def psis(
     particles = integer("psis: particles", particles, FEWEST_SAMPLES, MANY)
     if not hasattr(program.objective, "guide"):
         raise ModelError("psis: the program has no guide: it takes one of ppl.elbo(model, guide) or ppl.iwae")
-    require_package("arviz", "ppl.psis")
+    require_package("arviz", "ppl.psis", "mcmc")
     weighing = ImportanceWeights(program.objective.model, program.objective.guide)
     exact = Program(weighing, replace(program.settings, dtype="float64", target="cpu", particles=1, estimators="auto",
                                       measured={}, tuning=None))  # fmt: skip
@@ -188,10 +188,10 @@ def smooth_weights(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _arviz_psislw(log_weights: np.ndarray) -> tuple[Any, Any]:
     """Smoothing by ArviZ; from version 1 on it takes minus the log-weights (log-likelihoods)."""
-    arviz = require_package("arviz", "ppl.psis")
+    arviz = require_package("arviz", "ppl.psis", "mcmc")
     if arviz.__version__.startswith("0."):
         return arviz.psislw(log_weights)
-    return require_package("arviz_stats.base", "ppl.psis").array_stats.psislw(-log_weights)
+    return require_package("arviz_stats.base", "ppl.psis", "mcmc").array_stats.psislw(-log_weights)
 
 
 class ImportanceWeights:

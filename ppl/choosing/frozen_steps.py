@@ -65,7 +65,7 @@ class FrozenSteps:
         compiled = program.prepare(*call.data)
         rule = update_rule_of(self._still)
         assert rule is not None
-        self._trainer = trainer_of(compiled, rule.sparse, rule.name)
+        self._trainer = trainer_of(compiled, rule.sparse)
         self._start = functools.partial(MutableState, call.state, rule, compiled.estimators)
         self._begin()
         self._hyper = compiled.hyper_vector(call.hyper, call.state.step)[None]

@@ -186,7 +186,7 @@ class CompiledRun(Run):
         super()._switch_program(program, state)
 
     def _trainer(self, program: Any) -> Trainer | None:
-        return trainer_of(program.prepare(), self.rule.sparse, self.rule.name)
+        return trainer_of(program.prepare(), self.rule.sparse)
 
     def trains(self, program: Any) -> bool:
         """Whether compiled code takes the steps of a program."""
@@ -272,7 +272,7 @@ def make_run(
         large = large or source.gathers
     elif isinstance(source, ArrayBatches) and large:
         large = not (source.gathers or needs_no_conversion(source))
-    trainer = None if rule is None or large else trainer_of(compiled, rule.sparse, rule.name)
+    trainer = None if rule is None or large else trainer_of(compiled, rule.sparse)
     if rule is None or trainer is None:
         return Run(program, transform, hyper, source, state, start)
     return CompiledRun(trainer, rule, program, transform, hyper, source, state, start)

@@ -117,8 +117,7 @@ class BlockResults(NamedTuple):
 class MutableState:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
 
-    `parts` hold some parameters in the order that suits a training loop; while there is a `join`, they are newer than
-    `flat`, and it copies them back.
+    While there is a `join`, a copy elsewhere is newer than `flat`, and `join` copies it back.
     """
 
     def __init__(self, state: State, rule: UpdateRule, estimators: Any):
@@ -127,7 +126,6 @@ class MutableState:
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
-        self.parts: np.ndarray | None = None
         self.join: Callable[[], None] | None = None
         self.block: BlockResults | None = None
         self.resident: Any = None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ppl.compiler.emit.cpu.sparse_training import SparseTrainingEmitter
 from ppl.compiler.emit.cpu.training import OPTIMIZER_RULES
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sizes import identifier
-from ppl.compiler.lower.sparse_gradients import SparseTable, sparse_request
+from ppl.compiler.lower.sparse_gradients import sparse_request
 from ppl.compiler.pipeline import emit_request
 from ppl.errors import SimulatorError
 from ppl.lazy import resident
@@ -29,7 +29,6 @@ from ppl.runtime.binding import BoundData
 from ppl.runtime.buffers import aligned_zeros
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.executable import Executable
-from ppl.training.column_tables import ColumnEmitter, Columns, by_columns
 from ppl.training.mutable_state import BlockData, BlockResults, MutableState
 from ppl.tuning import AWAKE_STEPS, LONG_BUFFER, SLOWER_AGAIN, THREADS_WITH_COPIES, UPDATED_BY_ALL
 
@@ -233,7 +232,7 @@ class SparseTrainer(Trainer):
         )
         self.pace = ThreadChooser()
         if self.tables:
-            self._prepare(request)
+            self._compile(request)
 
     def __bool__(self) -> bool:
         return bool(self.tables)
@@ -246,18 +245,13 @@ class SparseTrainer(Trainer):
             return contextlib.nullcontext()
         return self.pace.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
 
-    def _prepare(self, request: Request) -> None:
-        self._compile(request, SparseTrainingEmitter, self.tables)
-
-    def _compile(
-        self, request: Request, emitter: Callable[..., SparseTrainingEmitter], tables: Sequence[SparseTable]
-    ) -> None:
-        """Compile `request` with an emitter of training on `tables`."""
+    def _compile(self, request: Request) -> None:
+        """Compile `request` with its training loop."""
         settings, plate = self.compiled.settings, self.compiled.binder.plates[0]
         offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
         dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
         kind = functools.partial(
-            emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
+            SparseTrainingEmitter, tables=self.tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
         emitted, made = emit_request(request, settings.dtype, self.compiled.target, kind)
@@ -269,108 +263,39 @@ class SparseTrainer(Trainer):
 
     def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
-        return out, v, *self._scratch(live, sizes, threads)
-
-    def _scratch(self, live: MutableState, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        """Lists of additions and the sum of one row, per thread; all lists are empty between steps."""
-        return live.kept("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
+        return out, v, *live.kept("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
 
     def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        tables = self._emitter.tables
-        most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
-        lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
+        """Make the lists of additions and the sum of one row, per thread; all lists are empty between steps."""
+        most = max(self._emitter.additions(t).evaluate(sizes) for t in self.tables)
+        lengths, width = [t.length for t in self.tables], max(t.width for t in self.tables)
         return (
             np.full((threads, sum(lengths)), -1, np.int32),
             np.zeros((threads, most), np.int32),
-            np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
+            np.zeros((threads, min(most, max(lengths)) + 1), np.int32),
             np.zeros((threads, width + 32), self.executable.float),
         )
 
 
-class ColumnTrainer(SparseTrainer):
-    """The training loop of a program that reads rows of tables only through inner products; false for any other.
+def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
+    """Return the training loop of a program, or None.
 
-    The tables are copied into parts by columns when a state first trains, and back when someone looks at it.
+    `sparse` says that the optimizer leaves rows without a gradient as they are.
     """
-
-    rules: ClassVar[tuple[str, ...]] = ("SGD",)
-    """Optimizers whose step on a row needs nothing but the row's gradient."""
-
-    columns: Columns | None = None
-
-    def _prepare(self, request: Request) -> None:
-        found = by_columns(request, self.tables)
-        if found is not None:
-            request, self.columns = found
-            inside = {t.name for t in self.columns.tables}
-            rest = [t for t in self.tables if t.name not in inside]
-            self._compile(request, functools.partial(ColumnEmitter, columns=self.columns), rest)
-
-    def __bool__(self) -> bool:
-        return self.columns is not None
-
-    def _chosen(self, threads: int, steps: int) -> int:
-        """Threads wait for one another's tables only where some are shared by rows."""
-        return super()._chosen(threads, steps) if self._emitter.tables else threads
-
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        if live.parts is None:
-            live.parts = self._split(live.flat)
-        live.join = functools.partial(self._join, live)
-        return *super()._extra(live, v, sizes, threads), live.parts
-
-    def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        """As for other tables, with what parts hold within a step."""
-        assert isinstance(self._emitter, ColumnEmitter)
-        held = aligned_zeros(self._emitter.held_entries().evaluate(sizes), self.executable.float)
-        return *super()._lists(sizes, threads), held
-
-    def _split(self, flat: np.ndarray) -> np.ndarray:
-        assert self.columns is not None
-        out = aligned_zeros(self.columns.area * self.columns.parts, self.executable.float)
-        for whole, part in self._pieces(flat, out):
-            part[:] = whole
-        return out
-
-    def _join(self, live: MutableState) -> None:
-        assert live.parts is not None
-        for whole, part in self._pieces(live.flat, live.parts):
-            whole[:] = part
-
-    def _pieces(self, flat: np.ndarray, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The columns of every table and part in a flat vector, and where the part has them."""
-        cut = self.columns
-        assert cut is not None
-        for table in cut.tables:
-            size, width = table.length * table.width, cut.padded(table)
-            whole = flat[table.offset : table.offset + size].reshape(table.length, table.width)
-            for p in range(cut.parts):
-                first, last = cut.piece(table, p)
-                at = p * cut.area + cut.start(table.name)
-                part = columns[at : at + table.length * width].reshape(table.length, width)
-                yield whole[:, first:last], part[:, : last - first]
+    if sparse not in compiled.trainers:
+        compiled.trainers[sparse] = _make_trainer(compiled, sparse)
+    return compiled.trainers[sparse]
 
 
-def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | None:
-    """The training loop of a program, or None; `sparse`: the optimizer leaves rows without a gradient as they are."""
-    key = sparse, rule if sparse and rule in ColumnTrainer.rules else ""
-    if key not in compiled.trainers:
-        compiled.trainers[key] = _make_trainer(compiled, *key)
-    return compiled.trainers[key]
-
-
-def _make_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
+def _make_trainer(compiled: Compiled, sparse: bool) -> Trainer | None:
+    """Make the first loop that suits, where the target has them: rows of tables, or whole gradients."""
     target = compiled.target
     if not compiled.layout.shapes:
         return None
     if target.resident:
         made: Trainer | None = resident.device_trainer(compiled)
         return None if made is not None and made.executable.has_failure_flag else made
-    if sparse and compiled.binder.plates:
-        if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):
-            return cut
-        if found := SparseTrainer(compiled):
-            return found
+    if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
+        return found
     trainer = Trainer(compiled)
     return trainer if trainer.executable.trains else None
