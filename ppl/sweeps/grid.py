@@ -26,6 +26,7 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.errors import OptionError
+from ppl.moved import MOVED
 
 LIBRARY_PATHS = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -222,10 +223,10 @@ def canonical_value(value: Any) -> Any:
             raise OptionError("a function without a name")
         return ["function", value.__qualname__, hash_code(value)]
     if isinstance(value, type):
-        return ["class", value.__module__, value.__qualname__]
+        return ["class", _first_module(value), value.__qualname__]
     if isinstance(value, functools.partial):
         return ["partial", *map(canonical_value, (value.func, value.args, value.keywords))]
-    kind = [type(value).__module__, type(value).__qualname__]
+    kind = [_first_module(type(value)), type(value).__qualname__]
     if isinstance(value, TYPES_WITH_FULL_REPR) or kind[0].startswith("ppl.training.optim."):
         return ["object", *kind, _full_repr(value)]
     if dataclasses.is_dataclass(value):
@@ -233,6 +234,13 @@ def canonical_value(value: Any) -> Any:
     if kind[0].partition(".")[0] == "ppl":  # models, laws, programs: their texts leave numbers out
         raise OptionError(NOT_RECOGNISABLE)
     return ["content", *kind, _content_hash(value)]
+
+
+def _first_module(kind: type) -> str:
+    """Return the first module that a class has stood in, so that keys of runs on disk stay when it moves."""
+    file = kind.__qualname__.lower()
+    moved = (old for old, new in MOVED.items() if new == kind.__module__)
+    return next((old for old in moved if old.rpartition(".")[2].replace("_", "") == file), kind.__module__)
 
 
 def _full_repr(value: Any) -> str:

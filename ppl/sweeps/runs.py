@@ -95,9 +95,16 @@ class RunFolder:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file beside its place and move it there."""
+    with moved_when_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+@contextlib.contextmanager
+def moved_when_whole(path: Path) -> Iterator[Path]:
+    """Yield a place beside `path` for a file, which is moved there at the end, or removed after an error."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

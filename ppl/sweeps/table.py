@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from importlib.util import find_spec
@@ -23,7 +20,7 @@ from ppl.notebook.html import table as html_table
 from ppl.notebook.html import titled_block
 from ppl.records import dataclass
 from ppl.runtime.state import State, load_state
-from ppl.sweeps.runs import Row, RunFolder, write_text_atomically
+from ppl.sweeps.runs import Row, RunFolder, moved_when_whole, write_text_atomically
 from ppl.text_table import format_number, render_table, seconds
 
 FIRST_COLUMNS, LAST_COLUMNS = ("run",), ("seconds", "attempts", "error")
@@ -61,14 +58,8 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
 
     given = flatten_rows(rows)
     table = Table.from_pydict({name: _to_one_type([row.get(name) for row in given]) for name in columns(rows)})
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
+    with moved_when_whole(path) as temporary:
         parquet.write_table(table, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _to_one_type(values: list[Any]) -> list[Any]:
