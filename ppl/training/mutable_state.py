@@ -19,6 +19,7 @@ from ppl.runtime.binding import BoundData
 from ppl.runtime.buffers import aligned_zeros
 from ppl.runtime.state import State
 from ppl.training.batches import ArrayBatches, epoch_permutation
+from ppl.training.optim.base import FlatOptimizer
 from ppl.training.optim.schedules import rate_at
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, LONG_BUFFER
 
@@ -48,17 +49,13 @@ class UpdateRule(NamedTuple):
 
 def update_rule_of(optimizer: Any) -> UpdateRule | None:
     """The rule of an optimizer of this package that compiled code knows; None of any other."""
-    name, options = type(optimizer).__name__, vars(optimizer) if hasattr(optimizer, "__dict__") else {}
-    if (
-        not type(optimizer).__module__.startswith("ppl.")
-        or name not in OPTIMIZER_RULES
-        or options.get("clip_norm") is not None
-    ):
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, FlatOptimizer) or optimizer.clip_norm is not None:
         return None
-    numbers = tuple(
-        float(options[key]) for key in ("beta", "decay", "b1", "b2", "eps", "weight_decay") if key in options
-    )
-    return UpdateRule("Nesterov" if options.get("nesterov") else name, optimizer.slots, numbers)
+    if name not in OPTIMIZER_RULES or not type(optimizer).__module__.startswith("ppl."):
+        return None
+    nesterov = getattr(optimizer, "nesterov", False)
+    return UpdateRule("Nesterov" if nesterov else name, optimizer.slots, tuple(map(float, optimizer.numbers())))
 
 
 class BlockData(NamedTuple):
