@@ -78,7 +78,7 @@ class FrozenSteps:
         """The state that the steps have come to; later ones leave it alone."""
         if self._trainer is None:
             return self._call.state
-        self._live.share()
+        self._live.mark_shared()
         return self._live.state
 
     def take(self, count: int) -> int:

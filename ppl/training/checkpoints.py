@@ -58,6 +58,24 @@ class Checkpoints:
         flag("Checkpoints: best", self.best)
 
 
+def checkpoint_policy(option: Any) -> Checkpoints:
+    """Return the policy that `checkpoint=` of `ppl.fit` says: itself, or that of a path or (path, every).
+
+    Raises
+    ------
+    OptionError
+        It is none of these, no path, or `every` not a positive number of steps.
+    """
+    if isinstance(option, Checkpoints):
+        return option
+    pair = isinstance(option, (tuple, list))
+    if pair and len(option) != 2:
+        raise OptionError(f"checkpoint= must be a path, or (path, every), not {shown(option)}")
+    path, every = option if pair else (option, None)
+    file_path("checkpoint=: the path", path)
+    return Checkpoints(path, integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None)
+
+
 def sibling_path(path: str, word: Any) -> str:
     """The path of a file beside a checkpoint: `word` before its ending."""
     stem, ending = os.path.splitext(path)
@@ -139,20 +157,13 @@ class CheckpointFile:
     """
 
     def __init__(self, option: Any):
-        policy = option if isinstance(option, Checkpoints) else Checkpoints("x")
+        policy = checkpoint_policy(option)
+        self.path, self.every = file_path("checkpoint=: the path", policy.path), policy.every
         self.keep, self.keeps_best = policy.keep, policy.best
-        if isinstance(option, Checkpoints):
-            option = option.path if option.every is None else (option.path, option.every)
         self.best = np.inf
         self.extent: tuple[int, ...] = ()
         self.particles: int | None = None
         self.tuning: Callable[[], Mapping[str, np.ndarray]] = dict
-        pair = isinstance(option, (tuple, list))
-        if pair and len(option) != 2:
-            raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
-        path, every = option if pair else (option, None)
-        self.path = file_path("checkpoint=: the path", path)
-        self.every = integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None
         require_writable(self.path)
         remove_abandoned(self.path)
         self.written: tuple[int, int | None] | None = None

@@ -99,7 +99,7 @@ class CompiledRun(Run):
         binder, whole = self.trainer.compiled.binder, self.source.whole
         self._whole = whole if whole and self.source.binder is binder else binder.bind(self.source.data, check=False)
         size = self.source.batch_size
-        known, count = self.trainer.paced
+        known, count = self.trainer.last_block_length
         self._count = count if known == size else 1
         self._coming = EpochBlocks(self.source)
         self._validate_interrupted_epoch()
@@ -110,7 +110,7 @@ class CompiledRun(Run):
             began, before = time.monotonic(), self.step
             self._block(bar)
             self._count = adapt_block_length(self._count, time.monotonic() - began, self.step - before)
-            self.trainer.paced = size, self._count
+            self.trainer.last_block_length = size, self._count
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
             self._drain_history()
@@ -143,7 +143,7 @@ class CompiledRun(Run):
         """Take the steps on a batch and on those of the same sizes that have been read ahead; returns the last one."""
         began, before = time.monotonic(), self.step
         if not self._count:
-            known, count = self.trainer.paced
+            known, count = self.trainer.last_block_length
             self._count = count if known == batch.size else 1
         group = [batch, *self._matching_batches(batch, batches)]
         for _ in group[1:]:
@@ -154,7 +154,7 @@ class CompiledRun(Run):
             self._step(batch, bar)
         done = self.step - before
         self._count = adapt_block_length(self._count, time.monotonic() - began, done)
-        self.trainer.paced = batch.size, self._count
+        self.trainer.last_block_length = batch.size, self._count
         if done < len(group):
             assert isinstance(batches, Prefetcher)
             batches.put_back(group[done:])
@@ -162,7 +162,12 @@ class CompiledRun(Run):
 
     def _matching_batches(self, batch: Batch, batches: Iterator[Any]) -> list[Batch]:
         """The batches behind one that are there already and can be taken in one call with it, before someone looks."""
-        if not isinstance(batches, Prefetcher) or batch.bound is None or batch.last or not self.trainer.several:
+        if (
+            not isinstance(batches, Prefetcher)
+            or batch.bound is None
+            or batch.last
+            or not self.trainer.takes_several_batches
+        ):
             return []
         return same_shaped_batches(batch, batches.ready()[: self._steps_ahead(self.step) - 1])
 
@@ -202,7 +207,7 @@ class CompiledRun(Run):
         )
         hypers = trainer.compiled.hyper_vector(self.hyper, state.step)[None]
         trainer.run(live, steps, [], hypers[:0])
-        trainer.ready = True
+        trainer.is_compiled = True
 
         def take(count: int) -> int:
             rows = None if steps.rows is None else np.tile(steps.rows, count)
@@ -215,9 +220,9 @@ class CompiledRun(Run):
         rates, hypers = self.signals.run_interruptible(self._numbers, count)
         if not rates:
             return 0
-        if not self.trainer.ready:
+        if not self.trainer.is_compiled:
             self.signals.run_interruptible(self.trainer.run, self._live, steps, [], hypers[:0])
-            self.trainer.ready = True
+            self.trainer.is_compiled = True
         self._recorded = len(self.history["step"])
         done = self.trainer.run(self._live, steps, rates, hypers)
         self._record()
@@ -231,13 +236,13 @@ class CompiledRun(Run):
 
     def _record(self) -> None:
         """Write the steps that compiled code has taken into the history; the state's counter says how many they are."""
-        block = self._live.block
+        block = self._live.block_results
         if block is not None and self.step > block.at:
             for key, values in block.scalars(self.step).items():
                 self.history.setdefault(key, [])[self._recorded :] = values
                 self.metrics[key] = values[-1]
             self.history["step"][self._recorded :] = range(block.at + 1, self.step + 1)
-        self._live.block = None
+        self._live.block_results = None
 
     def _consistent_history(self) -> dict[str, list[float]]:
         self._record()
@@ -245,12 +250,12 @@ class CompiledRun(Run):
 
     def _run_callback(self) -> bool:
         if self.callback is not None and self.step % self._called_every == 0:
-            self._live.share()
+            self._live.mark_shared()
         return super()._run_callback()
 
     def _validate(self) -> None:
         if self.validate is not None:
-            self._live.share()
+            self._live.mark_shared()
         super()._validate()
 
 

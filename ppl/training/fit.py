@@ -23,7 +23,7 @@ from ppl.training.history import bounded_history_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.result import Fit, History
 from ppl.training.run import Callback, HyperValues
-from ppl.training.setup import check_hyper, check_options, check_run_length, find_start, make_validator
+from ppl.training.setup import check_hyper, check_options, find_start, make_validator
 from ppl.training.streams import BatchSource, StreamBatches
 
 __all__ = ["Fit", "History", "fit"]
@@ -147,7 +147,6 @@ def fit(
             if ranks.size > 1:
                 return fit_on_ranks(ranks, program, data, given)
     check_options(locals())
-    check_run_length(steps, epochs)
     transform = as_transform(optimizer)
     checkpoint_file = None if checkpoint is None else CheckpointFile(checkpoint)
     seed = seed if state is None else state.seed
@@ -156,19 +155,18 @@ def fit(
     check_hyper(hyper, compiled.gradient.hypers)
     tuner = make_tuner(tune, program, arrays, hyper, getattr(transform, "trainable", None))
     member = None if tuner is None else tuner.resume
-    begun, start, past, place, stored, extent = find_start(
-        program, arrays, state, checkpoint_file, seed, member, compiled
-    )[:6]
+    begin = find_start(program, arrays, state, checkpoint_file, seed, member, compiled)
+    begun = begin.state
     if checkpoint_file is not None:
-        checkpoint_file.batches_of(extent, source.extent)
+        checkpoint_file.batches_of(begin.extent, source.extent)
         checkpoint_file.tuning = dict if tuner is None else tuner.arrays_to_store
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
-    source.resume(place)
+    source.resume(begin.place)
     validate = make_validator(program, validation, hyper)
-    run = make_run(program if tuner is None else tuner.current, transform, hyper, source, begun, start)
-    run.history.update(past)
-    run.record = bounded_history_of(history, begun.step, run.history, stored, checkpoint_file)
+    run = make_run(program if tuner is None else tuner.current, transform, hyper, source, begun, begin.start)
+    run.history.update(begin.history)
+    run.record = bounded_history_of(history, begun.step, run.history, begin.record, checkpoint_file)
     run.limit(steps, epochs)
     run.checkpoint_file, run.callback, run.validate, run.tuner = checkpoint_file, callback, validate, tuner
     return run.train(progress)

@@ -112,9 +112,9 @@ class BlockResults(NamedTuple):
 
 
 class MutableState:
-    """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
+    """A state that training writes to. `state` shows it; after `mark_shared` the next step leaves what was shown alone.
 
-    While there is a `join`, a copy elsewhere is newer than `flat`, and `join` copies it back.
+    While there is a `copy_back`, a copy elsewhere is newer than `flat`, and `copy_back` brings it here.
     """
 
     def __init__(self, state: State, rule: UpdateRule, estimators: Any):
@@ -123,19 +123,19 @@ class MutableState:
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
-        self.join: Callable[[], None] | None = None
-        self.block: BlockResults | None = None
-        self.resident: Any = None
+        self.copy_back: Callable[[], None] | None = None
+        self.block_results: BlockResults | None = None
+        self.device_state: Any = None
         """This state on a device."""
-        self.copied: np.ndarray | None = None
+        self.thread_copies: np.ndarray | None = None
         """Copies of `flat` for threads, which they move with it."""
-        self._kept: dict[str, tuple[Any, Any]] = {}
+        self._cache: dict[str, tuple[Any, Any]] = {}
 
-    def kept(self, what: str, key: Any, make: Callable[[], T]) -> T:
+    def cached(self, what: str, key: Any, make: Callable[[], T]) -> T:
         """What `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
-        if what not in self._kept or self._kept[what][0] != key:
-            self._kept[what] = key, make()
-        found: T = self._kept[what][1]
+        if what not in self._cache or self._cache[what][0] != key:
+            self._cache[what] = key, make()
+        found: T = self._cache[what][1]
         return found
 
     @property
@@ -157,23 +157,23 @@ class MutableState:
     @property
     def state(self) -> State:
         """The state as it is now, sharing memory."""
-        if self.join is not None:
-            self.join()
-            self.join = None
+        if self.copy_back is not None:
+            self.copy_back()
+            self.copy_back = None
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
         opt |= dict(zip(self.rule.slots, self.slots, strict=True))
         return State.unchecked(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
 
-    def share(self) -> None:
+    def mark_shared(self) -> None:
         """Someone may keep what `state` has shown."""
         self._shared = True
 
-    def own(self) -> None:
+    def make_private(self) -> None:
         """Make sure that nobody else sees what is written."""
         if self._shared:
             self.flat, self.aux, self.slots = _aligned_copy(self.flat), self.aux.copy(), [s.copy() for s in self.slots]
-            self._shared, self.copied = False, None
+            self._shared, self.thread_copies = False, None
 
 
 def _aligned_copy(x: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ class StepLaunches:
 
     def __init__(self, trainer: DeviceTrainer, resident: DeviceState, sizes: dict[str, int], size: int):
         exe, empty = trainer.executable, cuda_launch.empty
-        self.trainer, self.resident, self.size = trainer, resident, size
+        self.trainer, self.device_state, self.size = trainer, resident, size
         self.slabs = exe._slabs(sizes)
         self.work = exe.workspace_for(sizes, self.slabs)
         self.launch = exe.launcher(sizes)
@@ -135,11 +135,11 @@ class StepLaunches:
     def _record(self) -> None:
         """Record the launches of a step."""
         start = self.recorder
-        for x, batch, width in zip(self.resident.data, self.batch, self.trainer.widths(self.size), strict=True):
+        for x, batch, width in zip(self.device_state.data, self.batch, self.trainer.widths(self.size), strict=True):
             if width:
                 shape = cuda_launch.grid(self.size * width)
                 start(cuda_training.gather, shape, batch, x, self.chosen, self.order, self.control, self.size, width)
-        exe, resident = self.trainer.executable, self.resident
+        exe, resident = self.trainer.executable, self.device_state
         ids = [self.chosen if self.size and i == self.trainer.which else self.none for i in range(len(exe.plates))]
         rest = [self.work.w, self.work.v, *self.batch, self.slabs, self.work.header]
         vectors = resident.params, self.grad, self.out, resident.aux, self.hyper, self.clock
@@ -148,7 +148,7 @@ class StepLaunches:
 
     def _record_update(self) -> None:
         """Record what follows the program: in one launch for few parameters."""
-        start, resident = self.recorder, self.resident
+        start, resident = self.recorder, self.device_state
         update, finish = cuda_training.STEPS[resident.live.rule.name]
         state = resident.params, resident.first, resident.second, self.grad
         n = max(self.grad.size, resident.aux.size)
@@ -174,11 +174,11 @@ class StepLaunches:
     def _recorded(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What is passed to what records a step, and goes on to the next."""
         told = self.results, len(self.trainer.names), self.hyper, self.hypers
-        return (self.resident.aux, self.resident.kept, *self._scalars, *told), (self.clock, self.control)
+        return (self.device_state.aux, self.device_state.kept, *self._scalars, *told), (self.clock, self.control)
 
     def take(self, steps: BlockData, places: Sequence[PlateRows], rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take up to `len(rates)` steps and return how many were taken."""
-        live, write = self.resident.live, cuda_launch.write
+        live, write = self.device_state.live, cuda_launch.write
         count, taken = len(rates), live.step - int(live.counter[1])
         numbers = step_numbers(live.rule, rates, 1.0 / steps.total, taken + 1, self.trainer.executable.float)
         given = np.ascontiguousarray(hypers, self.trainer.executable.float).reshape(-1)
@@ -216,7 +216,7 @@ class DeviceTrainer(Trainer):
 
     executable: CudaExecutable
     plan: type[StepLaunches] = StepLaunches
-    several = False
+    takes_several_batches = False
 
     def _read(self) -> None:
         super()._read()
@@ -238,23 +238,23 @@ class DeviceTrainer(Trainer):
             return self._block(live, steps, rates, hypers)
 
     def _block(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        live.own()
-        if live.resident is None:
-            live.resident = DeviceState(live)
+        live.make_private()
+        if live.device_state is None:
+            live.device_state = DeviceState(live)
         exe, bound = self.executable, steps.bound
-        if bound is not live.resident.bound:
+        if bound is not live.device_state.bound:
             arrays = [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
-            live.resident.bring(bound, arrays)
-        plan, places = self._planned(live.resident, steps)
-        before, live.join = live.step, live.resident.download
+            live.device_state.bring(bound, arrays)
+        plan, places = self._planned(live.device_state, steps)
+        before, live.copy_back = live.step, live.device_state.download
         done = plan.take(steps, places, rates, hypers)
-        live.block = BlockResults(before, self.names, plan.scalars(done), steps.total)
+        live.block_results = BlockResults(before, self.names, plan.scalars(done), steps.total)
         live.counter[0] += done
         return done
 
     def _planned(self, resident: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
         """The plan of such steps, and where their rows stand in the data set."""
-        exe, rows = self.executable, self._rows_of(steps)
+        exe, rows = self.executable, self._rows_per_step(steps)
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         size = 0 if steps.rows is None else steps.size
         key = (size, *sizes.values())
@@ -262,7 +262,7 @@ class DeviceTrainer(Trainer):
             if len(resident.plans) >= KEPT_PLANS:
                 resident.plans.clear()
             resident.plans[key] = self.plan(self, resident, sizes, size)
-        found = self._scaled(steps, rows)
+        found = self._row_scales(steps, rows)
         return resident.plans[key], [PlateRows(*found[name], 0) for name in exe.plates]
 
 
@@ -343,7 +343,7 @@ class TableStepLaunches(StepLaunches):
     def _record_update(self) -> None:
         for table in self.tables:
             table.record()
-        if self.resident.live.rule.name in cuda_tables.UPDATES:
+        if self.device_state.live.rule.name in cuda_tables.UPDATES:
             self._record_rows()
             return
         for table in self.tables:
@@ -354,7 +354,7 @@ class TableStepLaunches(StepLaunches):
 
     def _record_rows(self) -> None:
         """Record steps on the rows that are named, and on all other parameters."""
-        start, resident = self.recorder, self.resident
+        start, resident = self.recorder, self.device_state
         update, _ = cuda_training.STEPS[resident.live.rule.name]
         w, at = self._scalars
         start(cuda_tables.examine_peak, (1, 1, 0), w, at + len(self.trainer.names), self.limit, self.control)

@@ -63,12 +63,12 @@ class Trainer:
 
     executable: Executable
     tables: tuple[Any, ...] = ()
-    listed = "TRAINED"
-    ready = False
+    entry_point_list = "TRAINED"
+    is_compiled = False
     """Whether the loop has been compiled."""
-    several = True
+    takes_several_batches = True
     """Whether a call takes steps on several batches that have been read ahead."""
-    paced: tuple[int, int] = (0, 1)
+    last_block_length: tuple[int, int] = (0, 1)
     """Rows of a batch in the latest run, and the steps that it came to take in a call of compiled code."""
 
     def __init__(self, compiled: Compiled):
@@ -85,14 +85,14 @@ class Trainer:
         self.no_addresses = np.zeros((0, len(request.inputs)), np.int64)
 
     def run(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
+        """Take up to `len(rates)` steps and return how many were taken; `live.block_results` has the scalars of each.
 
         No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite,
         or so large that the update might not be.
         """
-        live.own()
+        live.make_private()
         exe, bound = self.executable, steps.bound
-        rows = self._rows_of(steps)
+        rows = self._rows_per_step(steps)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
         data = self._data(bound)
         parts, others = data, [data, *map(self._data, steps.others)] if steps.others else []
@@ -109,48 +109,69 @@ class Trainer:
         alone = 0 < len(rates) < AWAKE_STEPS and exe.runs_on_one_thread(sizes, slabs)
         threads = 1 if alone else exe._threads(slabs, None)
         w, v = exe._work(sizes, slabs, threads)
-        lanes, threads = threads, self._chosen(threads, len(rates))
-        for plate, (scale, total) in self._scaled(steps, rows).items():
+        lanes, threads = threads, self._choose_threads(threads, len(rates))
+        for plate, (scale, total) in self._row_scales(steps, rows).items():
             w[exe.plates.index(plate)], v[exe.memory.header.index(f"total_{plate}")] = scale, total
-        results = np.zeros((len(rates), len(self.names)))
-        live.block = BlockResults(live.step, self.names, results, steps.total) if rates else None
-        first, second = live.vectors
-        vectors = (
-            live.flat,
-            first,
-            second,
-            self._gradient(live),
-            OPTIMIZER_RULES[live.rule.name],
-            np.asarray(rates, np.float64),
-            np.array([*live.rule.numbers, 0.0]),
-            1.0 / steps.total,
-        )
-        seed = np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF)
-        rest = (
-            w,
-            live.aux,
-            live.aux.copy(),
-            hypers,
-            seed,
-            live.counter,
-            results,
-            order,
-            size,
-            threads,
-            exe.entry_points(threads, self.listed),
-            places,
-            *data,
-            *parts,
-        )
-        with self._timed(threads, len(rates)):
+        more, regions = self._loop_arguments(live, v, sizes, lanes), exe.entry_points(threads, self.entry_point_list)
+        with self._time_call(threads, len(rates)):
             before = live.step
             try:
-                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, lanes), *rest))
+                done = self._call_loop(
+                    live, steps.total, rates, hypers, more, w, order, size, threads, regions, places, [*data, *parts]
+                )
             except Exception as error:
                 done = self._steps_before_error(error, live.step - before)
         if CHECKED:
             buffers.check_guards(exe.memory, w, v, (slabs, lanes))
         return done
+
+    def _call_loop(
+        self,
+        live: MutableState,
+        total: int,
+        rates: Sequence[float],
+        hypers: np.ndarray,
+        more: Sequence[Any],
+        w: np.ndarray,
+        order: np.ndarray,
+        size: int,
+        threads: int,
+        regions: Any,
+        places: np.ndarray,
+        data: Sequence[np.ndarray],
+    ) -> int:
+        """Call the compiled loop, which writes to `live`, and return how many steps it has taken.
+
+        `more` comes from `_loop_arguments`; `regions` are the addresses of what threads share. `data` are the whole
+        arrays, and memory for those of one step; `places` has the addresses of the arrays of every step, or no rows.
+        """
+        results = np.zeros((len(rates), len(self.names)))
+        live.block_results = BlockResults(live.step, self.names, results, total) if rates else None
+        return int(
+            self.executable.module.train(
+                live.flat,
+                *live.vectors,
+                self._gradient(live),
+                OPTIMIZER_RULES[live.rule.name],
+                np.asarray(rates, np.float64),
+                np.array([*live.rule.numbers, 0.0]),
+                1.0 / total,
+                *more,
+                w,
+                live.aux,
+                live.aux.copy(),
+                hypers,
+                np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF),
+                live.counter,
+                results,
+                order,
+                size,
+                threads,
+                regions,
+                places,
+                *data,
+            )
+        )
 
     def _gradient(self, live: MutableState) -> np.ndarray:
         """Memory for a gradient: the same for all calls, since fresh pages cost time."""
@@ -159,14 +180,14 @@ class Trainer:
             return buffers.guarded_array(exe.n_params, exe.float)
         if exe.n_params < LONG_BUFFER:
             return np.zeros(exe.n_params, exe.float)
-        return live.kept("gradient", exe.n_params, lambda: aligned_zeros(exe.n_params, exe.float))
+        return live.cached("gradient", exe.n_params, lambda: aligned_zeros(exe.n_params, exe.float))
 
     def _data(self, bound: BoundData) -> list[np.ndarray]:
         """Data arguments as compiled code reads them."""
         exe = self.executable
         return [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
 
-    def _rows_of(self, steps: BlockData) -> dict[str, int]:
+    def _rows_per_step(self, steps: BlockData) -> dict[str, int]:
         """Rows of a step, by plate."""
         rows = dict(steps.bound.rows)
         if steps.rows is not None:
@@ -174,7 +195,7 @@ class Trainer:
             rows[self.plate.name] = steps.size
         return rows
 
-    def _scaled(self, steps: BlockData, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
+    def _row_scales(self, steps: BlockData, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
         """Factor N/B and rows N of the data set, by the identifiers of plates."""
         bound, found = steps.bound, {}
         for i, (name, total) in enumerate(bound.totals.items()):
@@ -192,15 +213,17 @@ class Trainer:
         except SimulatorError:
             return done
 
-    def _chosen(self, threads: int, steps: int) -> int:
+    def _choose_threads(self, threads: int, steps: int) -> int:
         """The number of threads that take `steps` steps: up to `threads`."""
         return threads
 
-    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
+    def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
         """A call of `steps` steps on so many threads."""
         return contextlib.nullcontext()
 
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
+    def _loop_arguments(
+        self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
+    ) -> tuple[Any, ...]:
         """The arguments of the loop between the vectors and the rest."""
         which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
         return v, which, self.executable.gradient_partition, self._copies(live, threads)
@@ -208,42 +231,42 @@ class Trainer:
     def _copies(self, live: MutableState, threads: int) -> np.ndarray:
         """The parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
-            live.copied = None
+            live.thread_copies = None
             return live.flat[:0]
         from ppl.kernels.cpu.training.parallel_optimizers import copy_stride  # imports Numba
 
         stride = copy_stride(live.flat.size)
-        spare = live.kept("copies", (threads, stride), lambda: aligned_zeros((threads - 1) * stride, live.flat.dtype))
-        if live.copied is not spare:
+        spare = live.cached("copies", (threads, stride), lambda: aligned_zeros((threads - 1) * stride, live.flat.dtype))
+        if live.thread_copies is not spare:
             spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
-        live.copied = spare
+        live.thread_copies = spare
         return spare
 
 
 class SparseTrainer(Trainer):
     """The training loop of a program whose gradient is sparse in some tables."""
 
-    listed = "ENTRY_POINTS"
+    entry_point_list = "ENTRY_POINTS"
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         request, self.tables = sparse_request(
             compiled.request("gradient", (), compiled.settings.particles), compiled.target.rewrites
         )
-        self.pace = ThreadChooser()
+        self.thread_chooser = ThreadChooser()
         if self.tables:
             self._compile(request)
 
     def __bool__(self) -> bool:
         return bool(self.tables)
 
-    def _chosen(self, threads: int, steps: int) -> int:
-        return self.pace.choose(threads) if threads > 1 and steps else threads
+    def _choose_threads(self, threads: int, steps: int) -> int:
+        return self.thread_chooser.choose(threads) if threads > 1 and steps else threads
 
-    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
+    def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
         if not steps:
             return contextlib.nullcontext()
-        return self.pace.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
+        return self.thread_chooser.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
 
     def _compile(self, request: Request) -> None:
         """Compile `request` with its training loop."""
@@ -261,9 +284,11 @@ class SparseTrainer(Trainer):
         self._read()
         self.names = self.names[:-1]
 
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
+    def _loop_arguments(
+        self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
+    ) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
-        return out, v, *live.kept("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
+        return out, v, *live.cached("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
 
     def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
         """Make the lists of additions and the sum of one row, per thread; all lists are empty between steps."""
