@@ -42,7 +42,7 @@ class PointwiseObjective:
         return self.base.argument_names
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
-        """The objective's trace, with the sites."""
+        """Return the objective's trace, with the sites."""
         trace = self.base.trace(arguments)
         add_pointwise(trace)
         return trace
@@ -66,7 +66,7 @@ def _deterministic_site(site: Site, prefix: str, node: Node) -> Site:
 
 
 def _log_likelihood(site: Site) -> Node:
-    """A number for each unit of the observation, which is a scalar or a vector of a multivariate law; 0 where masked.
+    """Return a number for each unit of the observation, a scalar or a vector of a multivariate law; 0 where masked.
 
     It is that of the data in draws of the posterior predictive, too, where a draw stands for a masked `site.node`.
     """
@@ -80,7 +80,7 @@ def _log_likelihood(site: Site) -> Node:
 
 
 def _observed_data(site: Site) -> Node:
-    """The observation, NaN in units that a mask drops."""
+    """Return the observation, NaN in units that a mask drops."""
     dist, value = site.dist, site.observed
     assert dist is not None and value is not None
     if site.mask is None:
@@ -107,7 +107,7 @@ class SiteNames:
 
 
 def group_sites(trace: Trace, hidden_too: bool = False) -> SiteNames:
-    """The sites of a trace.
+    """Return the sites of a trace.
 
     What hangs on latents that are summed out is left out, unless `hidden_too`: given parameters it has no value, only
     draws.
@@ -134,7 +134,7 @@ def named_dims(trace: Trace, name: str, shape: tuple[int, ...]) -> list[tuple[st
 
 
 def _loop_names(trace: Trace, name: str) -> list[str]:
-    """The names of the loops over time that a site stands in, in the model or its guide, the outermost first."""
+    """Return the names of the loops over time that a site stands in, in the model or its guide, the outermost first."""
     steps = sites_named(trace, name)
     laws = [trace.sites[steps[0]], *(law for law in trace.scored.values() if base_name(law.name) == name)]
     scan = next((law.scan for law in laws if law.scan is not None), None)
@@ -147,7 +147,7 @@ def _loop_names(trace: Trace, name: str) -> list[str]:
 def evaluate_sites(
     bound: BoundCall, points: np.ndarray, sites: Sequence[str], key: str = "sample"
 ) -> dict[str, np.ndarray]:
-    """Values of sites at parameter vectors of shape (draws, parameters), by name with the draws in front.
+    """Return values of sites at parameter vectors of shape (draws, parameters), by name with the draws in front.
 
     `key` is a variant of draws; noise differs from draw to draw.
     """
@@ -180,7 +180,7 @@ ARVIZ_AXES = ("chain", "draw")
 def build_arviz_data(
     owner: str, groups: Mapping[str, Mapping[str, np.ndarray]], dims: Dims, attrs: Mapping[str, Any]
 ) -> Any:
-    """ArviZ data of arrays by group and name, of shape (chains, draws, ...), observed data without these two.
+    """Make ArviZ data of arrays by group and name, of shape (chains, draws, ...), observed data without these two.
 
     Axes are named after plates and loops, with coordinates from 0. An axis gets another name ("school_dim") where a
     variable has its own, and one of another length a number ("time_2"). In a DataTree, "scope/name" is "scope.name".
@@ -209,12 +209,12 @@ def build_arviz_data(
 
 
 def _without_slashes(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The same by names without slashes, which lead to groups in a DataTree: "scope.name"."""
+    """Return the same by names without slashes, which lead to groups in a DataTree: "scope.name"."""
     return {name.replace("/", "."): value for name, value in named.items()}
 
 
 def named_axes(dims: Dims, variables: Iterable[str]) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
-    """The names of the axes of every variable, one for each length, and their coordinates."""
+    """Return the names of the axes of every variable, one for each length, and their coordinates."""
     taken = {*ARVIZ_AXES, *variables}
     names: dict[tuple[str, int], str] = {}
     for axes in dims.values():
@@ -244,7 +244,7 @@ def to_arviz(
     seed: int | None = None,
     hyper: Mapping[str, float] | None = None,
 ) -> Any:
-    """Draws from the posterior that a program has, as ArviZ data, one chain of `particles` draws.
+    """Draw from the posterior that a program has, as ArviZ data: one chain of `particles` draws.
 
     Latents are those of `program.posterior`: of the guide of an `elbo` (an approximation: see `ppl.psis`), of an `iwae`
     by their weights, exact ones where `ppl.likelihood` sums them out.

@@ -40,7 +40,7 @@ REALS_PREFIX = "reals"
 
 
 def reals_param(latent: str) -> str:
-    """The parameter that holds the reals of a latent."""
+    """Return the parameter that holds the reals of a latent."""
     return f"{REALS_PREFIX}/{latent}"
 
 
@@ -89,7 +89,7 @@ class LogDensity:
 def _place_latents(
     objective: LogDensity, values: dict[str, Site], volumes: dict[str, tuple[Site, Node]]
 ) -> Callable[..., None]:
-    """A model's function that declares the reals; it fills `values`, the latents as sites, and `volumes`."""
+    """Make a model's function that declares the reals; it fills `values`, the latents as sites, and `volumes`."""
     base = objective.model
 
     @functools.wraps(base.function)
@@ -115,7 +115,7 @@ def _place_latents(
 
 
 def sampled_sites(trace: Trace, marginalize: Sequence[str]) -> list[Site]:
-    """The latents that chains sample: all that are not summed out.
+    """Return the latents that chains sample: all that are not summed out.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _require_known_support(latent: Latent) -> None:
 
 
 def _declare_reals(latent: Latent, rows: Mapping[str, int]) -> Node:
-    """The reals of a latent in its plates: an array, or a table with an entry for every row of plates over data."""
+    """Declare the reals of a latent: an array, or a table with an entry for every row of plates over data."""
     outer = [a for a in latent.plates if a.size is None]
     shape, start = latent.shape_with_plates, np.broadcast_to(latent.start(), latent.shape_with_plates)
     if not outer:
@@ -210,7 +210,7 @@ class CompiledDensity:
         self._call = LOGP_CALL(self.logp)
 
     def _places(self, threads: int, work_bytes: int) -> dict[str, int]:
-        """Memory for so many calls at a time."""
+        """Return memory for so many calls at a time."""
         vector = _round_to_lines(self.start.nbytes)
         parts = {"params": LINE_BYTES, "grad": LINE_BYTES + vector, "work": LINE_BYTES + 2 * vector}
         stride = LINE_BYTES + 2 * vector + _round_to_lines(work_bytes)
@@ -225,18 +225,18 @@ class CompiledDensity:
         return dict(at=at, count=threads, stride=stride, **parts, work_bytes=work_bytes, failed=failed)
 
     def value(self, reals: np.ndarray) -> tuple[int, float, np.ndarray]:
-        """The status (0 is success), the log-density and its gradient at a point."""
+        """Return the status (0 is success), the log-density and its gradient at a point."""
         point = np.ascontiguousarray(reals, np.float64)
         gradient, logp = np.empty(self.size), np.empty(1)
         status = self._call(self.size, point.ctypes.data, gradient.ctypes.data, logp.ctypes.data, None)
         return status, float(logp[0]), gradient
 
     def params(self, reals: np.ndarray) -> np.ndarray:
-        """The whole parameter vector at a point."""
+        """Return the whole parameter vector at a point."""
         return np.concatenate([reals, self.start[self.size :]])
 
     def named(self, reals: np.ndarray) -> dict[str, np.ndarray]:
-        """Reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
+        """Split reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
         parts = self.bound.compiled.layout.slices
         return {
             name.removeprefix(f"{REALS_PREFIX}/"): reals[..., at]
@@ -245,7 +245,7 @@ class CompiledDensity:
         }
 
     def explain(self, program: Any, reals: np.ndarray, data: Sequence[Any]) -> str:
-        """Why the log-density is not finite at a point; a SimulatorError is raised."""
+        """Say why the log-density is not finite at a point, or raise SimulatorError."""
         state = self.bound.state
         moved = state.replace(params=state._layouts[0].split(self.params(reals)))
         try:
@@ -261,7 +261,7 @@ class CompiledDensity:
 
 
 def _count_reals(shapes: Sequence[tuple[str, Any]]) -> int:
-    """How many parameters are reals."""
+    """Return how many parameters are reals."""
     return sum(name.startswith(f"{REALS_PREFIX}/") for name, _ in shapes)
 
 
@@ -270,7 +270,7 @@ def _round_to_lines(size: int) -> int:
 
 
 def _compile_density(bound: BoundCall) -> Executable:
-    """The loss and its gradient in the reals; parameters that are given get none."""
+    """Compile the loss and its gradient in the reals; parameters that are given get none."""
     compiled = bound.compiled
     request = compiled.request("gradient", (), 1)
     if request.aux:

@@ -153,7 +153,7 @@ def _check_settings(
 def prepare_density(
     model: Any, data: Sequence[Any], summed: tuple[str, ...], params: Any, seed: int, hyper: Any
 ) -> tuple[Program, BoundCall, tuple[np.ndarray, ...]]:
-    """The program of the log-density, its call, and the data."""
+    """Compile the log-density; return its program, its call, and the data."""
     arguments = model.arguments
     if len(data) != len(arguments):
         listed = ", ".join(arguments) or "none"
@@ -173,12 +173,12 @@ def prepare_density(
 
 
 def _widen_integers(x: np.ndarray) -> np.ndarray:
-    """Whole numbers of 64 bits, as compiled code on addresses takes them."""
+    """Return whole numbers in 64 bits, as compiled code on addresses takes them."""
     return x.astype(np.int64) if x.dtype == np.int32 else x
 
 
 def _check_params(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters."""
+    """Return the values of all parameters, or raise ModelError."""
     missing = [f"'{name}' ({p.where})" for name, p in trace.params.items() if name not in given]
     if missing:
         raise ModelError(
@@ -192,7 +192,7 @@ def _check_params(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows_by_plate(trace: Trace, arguments: Sequence[str], data: Sequence[np.ndarray]) -> dict[str, int]:
-    """How many rows the plates over data have."""
+    """Return how many rows the plates over data have."""
     found = {}
     for name, x in zip(arguments, data, strict=True):
         plate = trace.inputs[name].plate if name in trace.inputs else None
@@ -204,7 +204,7 @@ def _rows_by_plate(trace: Trace, arguments: Sequence[str], data: Sequence[np.nda
 def _run_chains(
     program: Program, walk: CompiledDensity, settings: nuts.NutsSettings, data: Sequence[Any], progress: bool
 ) -> nuts.Chains:
-    """The chains; errors in the model's words."""
+    """Run the chains; errors are in the model's words."""
     try:
         return nuts.run_chains(walk, settings, progress)
     except nuts.NoFiniteStart as lost:
@@ -224,7 +224,7 @@ Groups = dict[str, dict[str, np.ndarray]]
 
 
 def _collect_groups(bound: BoundCall, points: np.ndarray, found: nuts.Chains, predictive: bool) -> Groups:
-    """Arrays by group and name: of every draw, and the data."""
+    """Return arrays by group and name: of every draw, and the data."""
     trace, lead = bound.compiled.trace, found.reals.shape[:2]
     sites = group_sites(trace)
     drawn = evaluate_sites(bound, points, [*sites.posterior, *(LOG_LIKELIHOOD_PREFIX + name for name in sites.scored)])

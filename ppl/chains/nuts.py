@@ -61,13 +61,13 @@ class Chains:
 
 
 def count_cores(chains: int, cores: int | None) -> int:
-    """How many chains run at a time."""
+    """Return how many chains run at a time."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(chains, there if cores is None else cores)
 
 
 def find_start(walk: CompiledDensity, seed: int) -> tuple[np.ndarray, bool]:
-    """Where a chain starts, and whether its log-density and gradient are finite there.
+    """Return where a chain starts, and whether its log-density and gradient are finite there.
 
     The start of a parameter of guides (a mean, a median, or where the reals are 0), moved by up to `JITTER`.
     """
@@ -80,7 +80,7 @@ def find_start(walk: CompiledDensity, seed: int) -> tuple[np.ndarray, bool]:
 
 
 def run_chains(walk: CompiledDensity, settings: NutsSettings, progress: bool = True) -> Chains:
-    """Sample; after Ctrl-C, as many draws as all chains have.
+    """Draw from all chains; after Ctrl-C, as many draws as all chains have.
 
     Raises
     ------
@@ -136,7 +136,7 @@ class NoFiniteStart(NonFiniteError):
 
 
 def _wait_for(sampler: Any, walk: CompiledDensity) -> Any:
-    """The result of chains, once there is one."""
+    """Return the result of chains, once there is one."""
     while True:
         if walk.raised_at is not None:
             raise SimulatorError("a user's function raised an exception")
@@ -157,7 +157,7 @@ def _stop_chains(sampler: Any) -> None:
 
 
 def _nutpie_model(walk: CompiledDensity, begin: Any) -> Any:
-    """What nutpie samples: addresses of C functions."""
+    """Make the model that nutpie samples: addresses of C functions."""
     kind = require_package("nutpie.compile_pymc", "ppl.mcmc", "mcmc").CompiledPyMCModel
     shape = (walk.size,)
     return kind(
@@ -169,7 +169,7 @@ def _nutpie_model(walk: CompiledDensity, begin: Any) -> Any:
 
 
 def _read_chains(found: Any, seconds: float, interrupted: bool) -> Chains:
-    """The draws and statistics of nutpie's result.
+    """Return the draws and statistics of nutpie's result.
 
     Raises
     ------
@@ -186,5 +186,5 @@ def _read_chains(found: Any, seconds: float, interrupted: bool) -> Chains:
 
 
 def _read_stats(group: Any) -> dict[str, np.ndarray]:
-    """Statistics of shape (chains, draws) by the names that ArviZ has for them."""
+    """Return statistics of shape (chains, draws) by the names that ArviZ has for them."""
     return {ARVIZ_NAMES.get(str(k), str(k)): np.asarray(v) for k, v in group.data_vars.items() if v.ndim == 2}

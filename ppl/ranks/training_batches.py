@@ -19,12 +19,12 @@ from ppl.runtime.binding import require_known_plates
 from ppl.training.batches import (
     ArrayBatches,
     Batch,
-    _too_large_to_convert,
-    _validate_arrays,
     arguments_with_rows,
     epoch_permutation,
     outermost_data_plate,
     row_count,
+    too_large_to_convert,
+    validate_arrays,
 )
 from ppl.training.streams import StreamBatches
 
@@ -79,10 +79,10 @@ class RankArrayBatches(ArrayBatches):
         require_known_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
         mapped = [is_memory_mapped(d) for d, c in zip(arrays, self.cut, strict=True) if c]
         self._mapped = bool(mapped) and all(mapped)
-        self.checks = any(mapped) and _too_large_to_convert(arrays, compiled.binder)
+        self.checks = any(mapped) and too_large_to_convert(arrays, compiled.binder)
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
-        return compiled, _validate_arrays(compiled.binder, arrays, self.cut)[0]
+        return compiled, validate_arrays(compiled.binder, arrays, self.cut)[0]
 
     @property
     def all_rows_local(self) -> bool:

@@ -150,13 +150,13 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _exit_codes(error: BaseException) -> str:
-    """The exit codes in the message of loky."""
+    """Return the exit codes in the message of loky."""
     text = str(error)
     return text.partition("{")[2].partition("}")[0] or in_words(error)
 
 
 def run_in_cluster(client: Any, tasks: Sequence[RunTask], workers: int, threads: int) -> Iterator[IndexedRow]:
-    """Tasks in a Dask cluster: that of `client`, or one of processes on this machine."""
+    """Carry out tasks in a Dask cluster: that of `client`, or one of processes on this machine."""
     from distributed import Client, LocalCluster, as_completed  # optional
 
     with contextlib.ExitStack() as stack:
@@ -173,7 +173,7 @@ def run_in_cluster(client: Any, tasks: Sequence[RunTask], workers: int, threads:
 
 
 def _submit_in_turn(client: Any, tasks: Sequence[RunTask], as_completed: Any) -> Iterator[IndexedRow]:
-    """The rows of tasks, of which the cluster has one a thread: a worker that is lost takes no others with it."""
+    """Submit one task a thread of the cluster at a time, so that a lost worker takes no others with it."""
     waiting, futures = iter(enumerate(tasks)), {}
 
     def send() -> list[Any]:
@@ -205,7 +205,7 @@ def _row_of_future(future: Any, task: RunTask) -> Row:
 
 
 def choose_backend(backend: Any) -> Callable[[Sequence[RunTask], int, int], Iterator[IndexedRow]]:
-    """The backend of a name, or of a client of Dask.
+    """Return the backend of a name, or of a client of Dask.
 
     Raises
     ------

@@ -77,13 +77,13 @@ def checkpoint_policy(option: Any) -> Checkpoints:
 
 
 def sibling_path(path: str, word: Any) -> str:
-    """The path of a file beside a checkpoint: `word` before its ending."""
+    """Return the path of a file beside a checkpoint: `word` before its ending."""
     stem, ending = os.path.splitext(path)
     return f"{stem}.{word}{ending}"
 
 
 def earlier_checkpoints(path: str) -> list[tuple[int, str]]:
-    """(step, path) of the checkpoints beside `path`, the newest first."""
+    """Return (step, path) of the checkpoints beside `path`, the newest first."""
     folder, name = os.path.split(os.path.abspath(path))
     stem, ending = os.path.splitext(name)
     pattern = re.compile(re.escape(stem) + r"\.(\d+)" + re.escape(ending))
@@ -170,7 +170,7 @@ class CheckpointFile:
         self.clock = time.monotonic()
 
     def load(self) -> RunStart | None:
-        """The content of the file; None if there is none.
+        """Read the file; None if there is none.
 
         Raises
         ------
@@ -229,7 +229,7 @@ class CheckpointFile:
         warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def due(self, step: int) -> bool:
-        """Whether it is time to write."""
+        """Return whether it is time to write."""
         if self.every is not None:
             return step % self.every == 0
         return time.monotonic() - self.clock > DEFAULT_INTERVAL_SECONDS
@@ -242,7 +242,7 @@ class CheckpointFile:
         place: tuple[int, int] | None = None,
         record: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Write, unless the file holds this state and history already.
+        """Write a checkpoint, unless the file holds this state and history already.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class CheckpointFile:
         place: tuple[int, int] | None = None,
         record: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """`save`, where a failure must not end the training: it is a warning, and the next time tries again."""
+        """Write a checkpoint; a failure is a warning, and the next time tries again."""
         try:
             self.save(state, start, history, place, record)
         except (OSError, DataError) as error:
@@ -301,13 +301,13 @@ class CheckpointFile:
 
 
 def _position(state: State, history: HistoryLists) -> tuple[int, int | None]:
-    """The place in a run: steps taken, and the step of the last validation."""
+    """Return the place in a run: steps taken, and the step of the last validation."""
     checks = history.get("validation_step")
     return state.step, int(checks[-1]) if checks else None
 
 
 def _stored_validation_step(stored: np.ndarray | None) -> int | None:
-    """The step of the last validation, as it is stored."""
+    """Return the step of the last validation, as it is stored."""
     return int(stored) if stored is not None and stored.shape == () else None
 
 
@@ -318,7 +318,7 @@ def _read_start_step(arrays: Mapping[str, np.ndarray]) -> int:
 
 
 def _read_particles(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """The particles of the run's program."""
+    """Return the particles of the run's program."""
     if "particles" not in arrays:
         return None
     if arrays["particles"].shape != () or arrays["particles"].dtype != np.int64 or arrays["particles"] < 1:
@@ -335,13 +335,13 @@ def _read_stream_position(arrays: Mapping[str, np.ndarray]) -> tuple[int, int] |
 
 
 def _read_batching(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:
-    """How the batches of the run were made, where the file says so."""
+    """Return how the batches of the run were made, where the file says so."""
     extent = np.ravel(arrays.get("extent", ()))
     return tuple(int(n) for n in extent) if len(extent) in BATCHING_TERMS else None
 
 
 def _read_history(arrays: Mapping[str, np.ndarray]) -> HistoryLists:
-    """The recorded lists by name, each of one axis and of its type."""
+    """Return the recorded lists by name, each of one axis and of its type."""
     found: HistoryLists = {}
     for key, array in arrays.items():
         name = key.removeprefix(HISTORY_PREFIX)

@@ -182,7 +182,7 @@ def _make_batches(
     accumulate: int,
     prefetch: int | None,
 ) -> tuple[ArrayBatches | StreamBatches, tuple[Any, ...]]:
-    """Where batches come from, and the arrays that the program is traced with."""
+    """Return where batches come from, and the arrays that the program is traced with."""
     if batches is None:
         arrays = order_arguments(program.argument_names, data)
         return ArrayBatches(program, arrays, batch_size, total_rows, accumulate, prefetch), arrays

@@ -48,7 +48,7 @@ class UpdateRule(NamedTuple):
 
 
 def update_rule_of(optimizer: Any) -> UpdateRule | None:
-    """The rule of an optimizer of this package that compiled code knows; None of any other."""
+    """Return the rule of an optimizer of this package that compiled code knows; None of any other."""
     name = type(optimizer).__name__
     if not isinstance(optimizer, FlatOptimizer) or optimizer.clip_norm is not None:
         return None
@@ -81,7 +81,7 @@ class EpochBlocks:
         self.source, self._epoch = source, -1
 
     def steps(self, whole: BoundData, at: int, count: int) -> tuple[BlockData, int]:
-        """Up to `count` steps on `whole` from number `at` on, none beyond the epoch, and how many they are.
+        """Return up to `count` steps on `whole` from number `at` on, none beyond the epoch, and how many they are.
 
         All have minibatches of one size: the shorter one at an epoch's end is alone.
         """
@@ -106,7 +106,7 @@ class BlockResults(NamedTuple):
     total: int
 
     def scalars(self, step: int) -> dict[str, list[float]]:
-        """The scalars, divided by the rows, of the steps up to `step`."""
+        """Return the scalars, divided by the rows, of the steps up to `step`."""
         taken = self.results[: step - self.at] / self.total
         return dict(zip(self.names, taken.T.tolist(), strict=True))
 
@@ -132,7 +132,7 @@ class MutableState:
         self._cache: dict[str, tuple[Any, Any]] = {}
 
     def cached(self, what: str, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
+        """Return what `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
         if what not in self._cache or self._cache[what][0] != key:
             self._cache[what] = key, make()
         found: T = self._cache[what][1]
@@ -166,7 +166,7 @@ class MutableState:
         return State.unchecked(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
 
     def mark_shared(self) -> None:
-        """Someone may keep what `state` has shown."""
+        """Note that someone may keep what `state` has shown."""
         self._shared = True
 
     def make_private(self) -> None:
@@ -177,7 +177,7 @@ class MutableState:
 
 
 def _aligned_copy(x: np.ndarray) -> np.ndarray:
-    """A copy that begins at a cache line, if it is long."""
+    """Return a copy that begins at a cache line, if it is long."""
     if x.size < LONG_BUFFER and not CHECKED:
         return x.copy()
     out = aligned_zeros(x.size, x.dtype)
@@ -186,7 +186,7 @@ def _aligned_copy(x: np.ndarray) -> np.ndarray:
 
 
 def rates_and_hypers(compiled: Compiled, lr: Any, hyper: Any, at: int, count: int) -> tuple[list[float], np.ndarray]:
-    """Rates and hyperparameters of up to `count` steps from `at` on, as many as have them.
+    """Return rates and hyperparameters of up to `count` steps from `at` on, as many as have them.
 
     Others are for the general path.
     """
@@ -202,13 +202,13 @@ def rates_and_hypers(compiled: Compiled, lr: Any, hyper: Any, at: int, count: in
 
 
 def adapt_block_length(count: int, seconds: float, steps: int) -> int:
-    """How many steps the next block may have, which could have `count`, after one that took so long for `steps`."""
+    """Return how many steps the next block may have, after one of at most `count` that took `seconds` for `steps`."""
     if seconds >= BLOCK_SECONDS / 2:
         return max(1, min(steps, count) // 2)
     return min(BLOCK_STEPS, 2 * count) if steps >= count else count
 
 
 def _until_schedule_fails(values: Iterable[T]) -> Iterator[T]:
-    """The values before the first that a schedule does not give."""
+    """Yield the values before the first that a schedule does not give."""
     with contextlib.suppress(ScheduleError):
         yield from values

@@ -52,7 +52,7 @@ numbers."""
 
 
 def step_numbers(rule: UpdateRule, rates: Sequence[float], factor: float, count: int, dtype: Any) -> np.ndarray:
-    """The numbers of steps, a row each; the first is number `count` of the optimizer."""
+    """Return the numbers of steps, a row each; the first is number `count` of the optimizer."""
     width = cuda_training.NUMBERS
     out = np.zeros((len(rates), width), dtype)
     for i, rate in enumerate(rates):
@@ -205,7 +205,7 @@ class StepLaunches:
         self.repeated.wait()
 
     def scalars(self, count: int) -> np.ndarray:
-        """The scalars of the first steps of the block, a row each."""
+        """Return the scalars of the first steps of the block, a row each."""
         names = len(self.trainer.names)
         found = cuda_launch.fetched(self.results[: count * names])
         return np.asarray(found, np.float64).reshape(count, names)
@@ -223,21 +223,21 @@ class DeviceTrainer(Trainer):
         self.which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
 
     def widths(self, size: int) -> list[int]:
-        """Entries of a row of every data argument that minibatches of `size` rows are cut from; 0 for others."""
+        """Return the entries of a row of every data argument that minibatches are cut from; 0 for others."""
         sizes = self.executable.request.inputs
         return [_entries_per_row(t) if size and cut else 0 for (_, t), cut in zip(sizes, self.cut, strict=True)]
 
     def run(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        """See `Trainer.run`. Where no steps are taken, nothing is compiled either."""
+        """Take steps as `Trainer.run` does; where there are none, nothing is compiled either."""
         if not rates:
             return 0
         if len(rates) > BLOCK_STEPS:
             raise OptionError(f"a block has at most {BLOCK_STEPS} steps, not {len(rates)}")
         self.executable.require()
         with cuda_launch.on(self.executable.target.device):
-            return self._block(live, steps, rates, hypers)
+            return self._take_block(live, steps, rates, hypers)
 
-    def _block(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
+    def _take_block(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
         live.make_private()
         if live.device_state is None:
             live.device_state = DeviceState(live)
@@ -245,15 +245,15 @@ class DeviceTrainer(Trainer):
         if bound is not live.device_state.bound:
             arrays = [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
             live.device_state.bring(bound, arrays)
-        plan, places = self._planned(live.device_state, steps)
+        plan, places = self._find_plan(live.device_state, steps)
         before, live.copy_back = live.step, live.device_state.download
         done = plan.take(steps, places, rates, hypers)
         live.block_results = BlockResults(before, self.names, plan.scalars(done), steps.total)
         live.counter[0] += done
         return done
 
-    def _planned(self, resident: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
-        """The plan of such steps, and where their rows stand in the data set."""
+    def _find_plan(self, resident: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
+        """Return the plan of such steps, and where their rows stand in the data set."""
         exe, rows = self.executable, self._rows_per_step(steps)
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         size = 0 if steps.rows is None else steps.size
@@ -267,7 +267,7 @@ class DeviceTrainer(Trainer):
 
 
 def _entries_per_row(t: Any) -> int:
-    """Entries of one row."""
+    """Return the entries of one row."""
     return int(t.event_size * math.prod(a.size or 1 for a in t.axes))
 
 
@@ -293,7 +293,7 @@ class SortedAdditions:
         self.last = 0
 
     def _terms(self) -> Iterator[tuple[int, int, int, int]]:
-        """What the kernels must know of each term."""
+        """Return what the kernels must know of each term."""
         start = 0
         for term, count in zip(self.table.terms, self.counts, strict=True):
             coefs = -1 if term.coefs is None else self.parts[term.coefs][0].start
@@ -388,7 +388,7 @@ class DeviceTableTrainer(DeviceTrainer):
 
 
 def device_trainer(compiled: Compiled) -> Trainer | None:
-    """The training loop of a program on a device, if there is one."""
+    """Return the training loop of a program on a device, if there is one."""
     if compiled.binder.plates:
         request = compiled.request("gradient", (), compiled.settings.particles)
         request, tables = sparse_request(request, compiled.target.rewrites)

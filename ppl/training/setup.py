@@ -88,7 +88,7 @@ def find_start(
     member: Callable[[RunStart], Any] | None = None,
     compiled: Compiled | None = None,
 ) -> RunStart:
-    """Where to start: the checkpoint if there is one, else the given or an initial state.
+    """Find where to start: the checkpoint if there is one, else the given or an initial state.
 
     `member` gives the program of a tuned run's checkpoint; without it, such a checkpoint is refused. `compiled` is the
     program for these arrays, if it is at hand.
@@ -142,7 +142,7 @@ def _check_same_run(resumed: RunStart, path: str, seed: int, particles: int) -> 
 
 
 def make_validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:
-    """What evaluates a state: the user's function, or the loss per row of arrays."""
+    """Return what evaluates a state: the user's function, or the loss per row of arrays."""
     if validation is None or callable(validation):
         return validation
     names = program.argument_names

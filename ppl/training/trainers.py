@@ -41,7 +41,7 @@ class ThreadChooser:
         self._calls = 0
 
     def choose(self, most: int) -> int:
-        """The number of threads for the next call: `most` or 1."""
+        """Return the number of threads for the next call: `most` or 1."""
         self._calls += 1
         for threads in (most, 1):
             if threads not in self.seconds:
@@ -174,7 +174,7 @@ class Trainer:
         )
 
     def _gradient(self, live: MutableState) -> np.ndarray:
-        """Memory for a gradient: the same for all calls, since fresh pages cost time."""
+        """Return memory for a gradient: the same for all calls, since fresh pages cost time."""
         exe = self.executable
         if CHECKED:
             return buffers.guarded_array(exe.n_params, exe.float)
@@ -183,12 +183,12 @@ class Trainer:
         return live.cached("gradient", exe.n_params, lambda: aligned_zeros(exe.n_params, exe.float))
 
     def _data(self, bound: BoundData) -> list[np.ndarray]:
-        """Data arguments as compiled code reads them."""
+        """Return data arguments as compiled code reads them."""
         exe = self.executable
         return [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
 
     def _rows_per_step(self, steps: BlockData) -> dict[str, int]:
-        """Rows of a step, by plate."""
+        """Return the rows of a step, by plate."""
         rows = dict(steps.bound.rows)
         if steps.rows is not None:
             assert self.plate is not None
@@ -196,7 +196,7 @@ class Trainer:
         return rows
 
     def _row_scales(self, steps: BlockData, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
-        """Factor N/B and rows N of the data set, by the identifiers of plates."""
+        """Return the factor N/B and the rows N of the data set, by the identifiers of plates."""
         bound, found = steps.bound, {}
         for i, (name, total) in enumerate(bound.totals.items()):
             placed = (steps.total / rows[name], steps.total) if i == 0 else (bound.scales[name], total)
@@ -204,7 +204,7 @@ class Trainer:
         return found
 
     def _steps_before_error(self, error: Exception, done: int) -> int:
-        """The number of steps taken after an `error` in the step behind `done` ones.
+        """Return the number of steps taken after an `error` in the step behind `done` ones.
 
         An error of a simulator is left to the general path, which takes the step again and says what went wrong.
         """
@@ -214,22 +214,22 @@ class Trainer:
             return done
 
     def _choose_threads(self, threads: int, steps: int) -> int:
-        """The number of threads that take `steps` steps: up to `threads`."""
+        """Return the number of threads that take `steps` steps: up to `threads`."""
         return threads
 
     def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
-        """A call of `steps` steps on so many threads."""
+        """Return a context for a call of `steps` steps on so many threads, which may time it."""
         return contextlib.nullcontext()
 
     def _loop_arguments(
         self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
     ) -> tuple[Any, ...]:
-        """The arguments of the loop between the vectors and the rest."""
+        """Return the arguments of the loop between the rule and the workspace."""
         which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
         return v, which, self.executable.gradient_partition, self._copies(live, threads)
 
     def _copies(self, live: MutableState, threads: int) -> np.ndarray:
-        """The parameters once more for every thread but the first, where threads share the update."""
+        """Return the parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
             live.thread_copies = None
             return live.flat[:0]

@@ -42,7 +42,7 @@ _thread_memory = threading.local()
 
 
 def empty_vector(purpose: str, like: np.ndarray) -> np.ndarray:
-    """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    """Return an uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
     if like.size < POOLED_ENTRIES:
         return np.empty(like.size, like.dtype)
     pool = getattr(_thread_memory, "pool", None)
@@ -61,11 +61,11 @@ class Optimizer(Protocol):
     """The public contract: pure functions on dicts name → array."""
 
     def init(self, params: Any) -> Any:
-        """The optimizer state for parameters of these shapes."""
+        """Return the optimizer state for parameters of these shapes."""
         ...
 
     def update(self, grads: Any, opt_state: Any, params: Any = None) -> tuple[Any, Any]:
-        """(updates, new optimizer state); new parameters are params + updates."""
+        """Return (updates, new optimizer state); new parameters are params + updates."""
         ...
 
 
@@ -75,7 +75,7 @@ class Transform(Protocol):
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, Any]:
-        """(new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
+        """Return (new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
         ...
 
     def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
@@ -175,7 +175,7 @@ class FlatOptimizer(Keywords):
         step: int,
         scale: float = 1.0,
     ) -> tuple[np.ndarray, OptimizerState]:
-        """One step on flat vectors; see `Transform`."""
+        """Take one step on flat vectors; see `Transform`."""
         if opt is None:
             opt = self._start(flat)
         else:
@@ -189,13 +189,13 @@ class FlatOptimizer(Keywords):
         return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
 
     def init(self, params: Params) -> OptimizerState:
-        """State for `params`, a dict of arrays of one dtype."""
+        """Return the state for `params`, a dict of arrays of one dtype."""
         return self._start(_flatten(params, _layout_of(params)))
 
     def update(
         self, grads: Params, opt_state: OptimizerState, params: Params | None = None
     ) -> tuple[dict[str, np.ndarray], OptimizerState]:
-        """Updates to be added to the parameters, by name, and the new state.
+        """Return updates to be added to the parameters, by name, and the new state.
 
         Parameters
         ----------
@@ -229,7 +229,7 @@ class FlatOptimizer(Keywords):
                 raise DataError(f"{type(self).__name__}: '{name}' of the optimizer state is not contiguous")
 
     def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
-        """`require`, and that a run can begin with `opt`: no NaN, and no negative sums of squares."""
+        """Raise DataError unless a run can begin with `opt`: as `require`, no NaN, and no negative sums of squares."""
         if opt is None:
             return
         self.require(opt, flat)
