@@ -69,7 +69,7 @@ def count_cores(chains: int, cores: int | None) -> int:
 def find_start(walk: CompiledDensity, seed: int) -> tuple[np.ndarray, bool]:
     """Return where a chain starts, and whether its log-density and gradient are finite there.
 
-    The start of a parameter of guides (a mean, a median, or where the reals are 0), moved by up to `JITTER`.
+    The start of a parameter of guides (a mean, a median, or where the reals are 0), moved by up to `START_JITTER`.
     """
     rng, centre = np.random.default_rng(seed), walk.start[: walk.size]
     for _ in range(MOST_STARTS):

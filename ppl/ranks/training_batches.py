@@ -33,7 +33,7 @@ class RankArrayBatches(ArrayBatches):
     """`Rows` of which every rank takes its part of each minibatch; `data` are those that this rank holds. Collective.
 
     A batch has the data of this rank, perhaps none, and its `size` is that of all ranks. Errors are those of `Rows` and
-    of `Portion`.
+    of `RankRowRange`.
     """
 
     reads_ahead = False
@@ -138,7 +138,7 @@ behind the end of a pass."""
 
 
 class RankStreamBatches(StreamBatches):
-    """A `Stream` of every rank's own part of each batch.
+    """A `StreamBatches` of every rank's own part of each batch.
 
     Noise and scales go by the rows of all ranks. So a rank has to know how many rows the others have before it computes
     its part, and reads one step ahead: `ask` says what comes, which ranks tell each other with the step before, and
@@ -147,7 +147,7 @@ class RankStreamBatches(StreamBatches):
     Parameters
     ----------
     rank : the number of this rank.
-    rest : arguments of `Stream`, and its errors.
+    rest : arguments of `StreamBatches`, and its errors.
     """
 
     reads_ahead = True

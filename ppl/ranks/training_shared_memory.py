@@ -205,7 +205,7 @@ def worth_shared_memory(ranks: Communicator, shared: PartitionedProgram, transfo
 
 
 def open_shared_window(ranks: Communicator, shared: PartitionedProgram, more: int = 0) -> SharedMemory | None:
-    """Memory of all ranks for a `CommonRun`, with `more` in the first area, or None without it. Collective."""
+    """Memory of all ranks for a `SharedMemoryRun`, with `more` in the first area, or None without it. Collective."""
     executable = shared.executable
     size = aligned_size(executable.n_params * np.dtype(executable.dtype).itemsize)
     own = size if ranks.rank else size * (1 + STATE_VECTORS) + more
@@ -240,7 +240,7 @@ class SharedMemoryTrainer(Trainer):
 
     Parameters
     ----------
-    compiled, executable : the program, and what `joint_executable` has made of it.
+    compiled, executable : the program, and what `shared_memory_executable` has made of it.
     whole : all rows.
     minibatches : the numbers of rows that steps have; none where each takes all rows.
     number, size : of this rank, and of all.
@@ -362,12 +362,12 @@ class PlannedBlock(NamedTuple):
 
 
 class SharedMemoryBlockRun(SharedMemoryRun):
-    """A `CommonRun` that takes many steps between two messages.
+    """A `SharedMemoryRun` that takes many steps between two messages.
 
     Parameters
     ----------
     trainer : what takes them.
-    window : as for `CommonRun`; the area of rank 0 has the trainer's memory behind the vectors of the state.
+    window : as for `SharedMemoryRun`; the area of rank 0 has the trainer's memory behind the vectors of the state.
     rest : arguments of `RankRun`.
     """
 
@@ -435,7 +435,7 @@ class SharedMemoryBlockRun(SharedMemoryRun):
         return np.array([1.0 if looked else min(limits)])
 
     def _raise_failures(self, heads: np.ndarray, error: BaseException | None) -> None:
-        """See `CommonRun`; ranks compare the rates of all steps of a block."""
+        """See `SharedMemoryRun`; ranks compare the rates of all steps of a block."""
         super()._raise_failures(heads, error)
         if (heads[:, 0] == STEP).all():
             self._allowed = int(heads[0, FIXED_ENTRIES])

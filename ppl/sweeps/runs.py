@@ -265,7 +265,7 @@ def _train(call: functools.partial[Fit], task: RunTask, folder: RunFolder) -> di
 
 
 FIT_RESULTS = ("loss", "validation", "best_validation")
-"""What `_of_fit` measures."""
+"""What `_results_of_fit` measures."""
 
 
 def _results_of_fit(found: Fit) -> dict[str, Any]:

@@ -126,9 +126,9 @@ HistoryLists = dict[str, list[float]]
 class RunStart(NamedTuple):
     """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on.
 
-    `record` are the arrays of a bounded history (`history.record`), in place of `history`. `extent` says how batches
+    `record` are the arrays of a bounded history (`BoundedHistory`), in place of `history`. `extent` says how batches
     were made: rows, rows of a batch, rows of the data set; of a stream, batches of a step. `particles` are those of the
-    program, None in older files; `tuning` are the arrays of a run that chooses its estimators (`tuned.tuner`).
+    program, None in older files; `tuning` are the arrays of a run that chooses its estimators (`ppl.choosing.tuner`).
     """
 
     state: State

@@ -1,9 +1,9 @@
 """`ppl.fit`: train a program.
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so stopping and
-resuming anywhere gives the same bits. `ppl.runtime.call.take_optimizer_step` takes the steps; the loop is in `run`,
-that on a state written in place in `in_place`, the batches in `batches`, and what went wrong is named by
-`ppl.runtime.nonfinite`."""
+resuming anywhere gives the same bits. `ppl.runtime.call.take_optimizer_step` takes the steps; the loop is in
+`ppl.training.run`, that of compiled code in `compiled_run`, the batches in `batches`; `ppl.runtime.nonfinite` names
+what went wrong."""
 
 from __future__ import annotations
 

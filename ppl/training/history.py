@@ -107,7 +107,7 @@ class HistoryFile:
         Raises
         ------
         OSError
-            It cannot be written; it waits on, up to `WAITING_BYTES`.
+            It cannot be written; it waits on, up to `MOST_UNWRITTEN_BYTES`.
         """
         if not self._waiting:
             return

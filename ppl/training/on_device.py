@@ -63,7 +63,7 @@ def step_numbers(rule: UpdateRule, rates: Sequence[float], factor: float, count:
 
 
 class DeviceState:
-    """A `Live` state on the device, the data that it trains on, and the plans of steps."""
+    """A `MutableState` state on the device, the data that it trains on, and the plans of steps."""
 
     def __init__(self, live: MutableState):
         self.live = live

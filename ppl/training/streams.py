@@ -43,7 +43,7 @@ class StreamBatches:
     accumulate : batches of one step; the last step of a pass may have fewer.
     prefetch : steps that a thread reads ahead.
 
-    The attribute `place` is that behind the step taken last; `bound` says whether batches are converted and checked as
+    The attribute `place` is that behind the step taken last; `binds` says whether batches are converted and checked as
     they are read.
     """
 
