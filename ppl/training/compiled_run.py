@@ -207,7 +207,6 @@ class CompiledRun(Run):
         )
         hypers = trainer.compiled.hyper_vector(self.hyper, state.step)[None]
         trainer.run(live, steps, [], hypers[:0])
-        trainer.is_compiled = True
 
         def take(count: int) -> int:
             rows = None if steps.rows is None else np.tile(steps.rows, count)
@@ -222,7 +221,6 @@ class CompiledRun(Run):
             return 0
         if not self.trainer.is_compiled:
             self.signals.run_interruptible(self.trainer.run, self._live, steps, [], hypers[:0])
-            self.trainer.is_compiled = True
         self._first_recorded = len(self.history["step"])
         done = self.trainer.run(self._live, steps, rates, hypers)
         self._record()

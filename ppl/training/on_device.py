@@ -229,6 +229,7 @@ class DeviceTrainer(Trainer):
 
     def run(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take steps as `Trainer.run` does; where there are none, nothing is compiled either."""
+        self.is_compiled = True
         if not rates:
             return 0
         if len(rates) > BLOCK_STEPS:

@@ -123,6 +123,7 @@ class Trainer:
                 done = self._steps_before_error(error, live.step - before)
         if CHECKED:
             buffers.check_guards(exe.memory, w, v, (slabs, lanes))
+        self.is_compiled = True
         return done
 
     def _call_loop(
@@ -266,7 +267,7 @@ class SparseTrainer(Trainer):
     def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
         if not steps:
             return contextlib.nullcontext()
-        return self.thread_chooser.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
+        return self.thread_chooser.timed(threads, steps, counted=self.is_compiled)
 
     def _compile(self, request: Request) -> None:
         """Compile `request` with its training loop."""
