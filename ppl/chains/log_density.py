@@ -165,8 +165,8 @@ def _declare_reals(latent: Latent, rows: Mapping[str, int]) -> Node:
     return node
 
 
-LINE_BYTES, WORD_BYTES = 64, 8
-"""Bytes of a cache line, and of a word."""
+LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 LOGP_CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
 
@@ -193,24 +193,24 @@ class CompiledDensity:
         self.executable = _compile_density(bound)
         _require_deterministic(self.executable)
         entry = self.executable.module.c_entry, workspace_constants(self.executable, 1)
-        told = describe_c_function(compiled, self.executable, "gradient")
-        held, address = entry_points.c_entry_function("ppl_density", [entry], len(told.plates), len(arrays))
-        rows = [bound.data.rows[plate] for plate in told.plates]
-        work_bytes = CFunction(address, "gradient", told, None).work_len(*rows)
+        description = describe_c_function(compiled, self.executable, "gradient")
+        owner, address = entry_points.c_entry_function("ppl_density", [entry], len(description.plates), len(arrays))
+        rows = [bound.data.rows[plate] for plate in description.plates]
+        work_bytes = CFunction(address, "gradient", description, None).work_len(*rows)
         self.hypers = np.ascontiguousarray(bound.hypers)
         self.failed, self.counter = np.zeros(self.size + 1, np.int64), np.zeros(1, np.int64)
-        places = self._places(threads, work_bytes)
+        workspaces = self._make_workspaces(threads, work_bytes)
         middle = [0, self.hypers.ctypes.data, bound.seed, 0, 0]
         last = [*rows, *(x.ctypes.data for x in arrays)]
         logp, self.logp = entry_points.log_density_function(
-            entry, self.size, entry_points.ScratchPlaces(**places), middle, last
+            entry, self.size, entry_points.ScratchPlaces(**workspaces), middle, last
         )
         keep, self.keep = entry_points.draw_copy_function(self.size, self.counter.ctypes.data)
-        self._held = held, logp, keep, entry, arrays
+        self._kept_alive = owner, logp, keep, entry, arrays
         self._call = LOGP_CALL(self.logp)
 
-    def _places(self, threads: int, work_bytes: int) -> dict[str, int]:
-        """Return memory for so many calls at a time."""
+    def _make_workspaces(self, threads: int, work_bytes: int) -> dict[str, int]:
+        """Allocate memory for so many calls at a time; return where compiled code finds it."""
         vector = _round_to_lines(self.start.nbytes)
         parts = {"params": LINE_BYTES, "grad": LINE_BYTES + vector, "work": LINE_BYTES + 2 * vector}
         stride = LINE_BYTES + 2 * vector + _round_to_lines(work_bytes)
@@ -235,7 +235,7 @@ class CompiledDensity:
         """Return the whole parameter vector at a point."""
         return np.concatenate([reals, self.start[self.size :]])
 
-    def named(self, reals: np.ndarray) -> dict[str, np.ndarray]:
+    def split_by_latent(self, reals: np.ndarray) -> dict[str, np.ndarray]:
         """Split reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
         parts = self.bound.compiled.layout.slices
         return {

@@ -123,11 +123,11 @@ def mcmc(
         require_package(package, "ppl.mcmc", "mcmc")
     program, bound, given = prepare_density(model, data, summed, params, seed, hyper)
     require_free_names("ppl.mcmc", bound.compiled.trace.sites)
-    walk = CompiledDensity(bound, settings.cores + 1)
-    found = _run_chains(program, walk, settings, given, progress)
-    points = np.stack([walk.params(x) for x in found.reals.reshape(-1, walk.size)])
+    density = CompiledDensity(bound, settings.cores + 1)
+    found = _run_chains(program, density, settings, given, progress)
+    points = np.stack([density.params(x) for x in found.reals.reshape(-1, density.size)])
     posterior = _collect_groups(bound, points, found, predictive)
-    _warn_if_suspect(found, walk.named(found.reals), settings)
+    _warn_if_suspect(found, density.split_by_latent(found.reals), settings)
     return _make_arviz(bound.compiled.trace, posterior, found)
 
 
@@ -202,21 +202,21 @@ def _rows_by_plate(trace: Trace, arguments: Sequence[str], data: Sequence[np.nda
 
 
 def _run_chains(
-    program: Program, walk: CompiledDensity, settings: nuts.NutsSettings, data: Sequence[Any], progress: bool
+    program: Program, density: CompiledDensity, settings: nuts.NutsSettings, data: Sequence[Any], progress: bool
 ) -> nuts.Chains:
     """Run the chains; errors are in the model's words."""
     try:
-        return nuts.run_chains(walk, settings, progress)
+        return nuts.run_chains(density, settings, progress)
     except nuts.NoFiniteStart as lost:
-        why = walk.explain(program, lost.point, data)
+        why = density.explain(program, lost.point, data)
         raise NonFiniteError(
             f"mcmc: the log-density is not finite at any of {nuts.MOST_STARTS} points around the start of a "
             f"chain; at the "
             f"last one: {why}"
         ) from None
     except BaseException:
-        if walk.raised_at is not None:
-            walk.explain(program, walk.raised_at, data)  # raises the user's error
+        if density.raised_at is not None:
+            density.explain(program, density.raised_at, data)  # raises the user's error
         raise
 
 
