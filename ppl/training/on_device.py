@@ -100,14 +100,14 @@ class StepLaunches:
     Parameters
     ----------
     trainer : of the program.
-    resident : the state and the data.
+    device_state : the state and the data.
     sizes : run-time sizes of a step.
     size : rows of a minibatch; 0 where a step takes all rows.
     """
 
-    def __init__(self, trainer: DeviceTrainer, resident: DeviceState, sizes: dict[str, int], size: int):
+    def __init__(self, trainer: DeviceTrainer, device_state: DeviceState, sizes: dict[str, int], size: int):
         exe, empty = trainer.executable, cuda_launch.empty
-        self.trainer, self.device_state, self.size = trainer, resident, size
+        self.trainer, self.device_state, self.size = trainer, device_state, size
         self.slabs = exe._slabs(sizes)
         self.work = exe.workspace_for(sizes, self.slabs)
         self.launch = exe.launcher(sizes)
@@ -123,7 +123,7 @@ class StepLaunches:
         self.control, self.clock = empty(2, np.int64), empty(2, np.uint64)
         self.none = empty(0, np.int64)
         self.batch = [empty(size * width, x.dtype) if width else x
-                      for x, width in zip(resident.data, trainer.widths(size), strict=True)]  # fmt: skip
+                      for x, width in zip(device_state.data, trainer.widths(size), strict=True)]  # fmt: skip
         self.recorder = cuda_graph.Recorder()
         self.repeated: Any = None
         self._prepare()
@@ -139,24 +139,24 @@ class StepLaunches:
             if width:
                 shape = cuda_launch.grid(self.size * width)
                 start(cuda_training.gather, shape, batch, x, self.chosen, self.order, self.control, self.size, width)
-        exe, resident = self.trainer.executable, self.device_state
+        exe, device_state = self.trainer.executable, self.device_state
         ids = [self.chosen if self.size and i == self.trainer.which else self.none for i in range(len(exe.plates))]
         rest = [self.work.w, self.work.v, *self.batch, self.slabs, self.work.header]
-        vectors = resident.params, self.grad, self.out, resident.aux, self.hyper, self.clock
+        vectors = device_state.params, self.grad, self.out, device_state.aux, self.hyper, self.clock
         self.launch(start, *vectors, *[0] * len(exe.plates), *ids, *rest)
         self._record_update()
 
     def _record_update(self) -> None:
         """Record what follows the program: in one launch for few parameters."""
-        start, resident = self.recorder, self.device_state
-        update, finish = cuda_training.STEPS[resident.live.rule.name]
-        state = resident.params, resident.first, resident.second, self.grad
-        n = max(self.grad.size, resident.aux.size)
+        start, device_state = self.recorder, self.device_state
+        update, finish = cuda_training.STEPS[device_state.live.rule.name]
+        state = device_state.params, device_state.first, device_state.second, self.grad
+        n = max(self.grad.size, device_state.aux.size)
         if n <= cuda_training.ONE_BLOCK:
             vectors, clocks = self._recorded
             start(finish, cuda_launch.grid(1), *state, *vectors, self.numbers, *clocks)
             return
-        examined = self.grad, resident.aux, *self._scalars, self.numbers, self.control
+        examined = self.grad, device_state.aux, *self._scalars, self.numbers, self.control
         start(cuda_training.examine, cuda_launch.grid(n), *examined)
         start(update, cuda_launch.grid(self.grad.size), *state, self.numbers, self.control)
         self._record_advance()
@@ -253,18 +253,18 @@ class DeviceTrainer(Trainer):
         live.counter[0] += done
         return done
 
-    def _find_plan(self, resident: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
+    def _find_plan(self, device_state: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
         """Return the plan of such steps, and where their rows stand in the data set."""
         exe, rows = self.executable, self._rows_per_step(steps)
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         size = 0 if steps.rows is None else steps.size
         key = (size, *sizes.values())
-        if key not in resident.plans:
-            if len(resident.plans) >= KEPT_PLANS:
-                resident.plans.clear()
-            resident.plans[key] = self.plan(self, resident, sizes, size)
+        if key not in device_state.plans:
+            if len(device_state.plans) >= KEPT_PLANS:
+                device_state.plans.clear()
+            device_state.plans[key] = self.plan(self, device_state, sizes, size)
         found = self._row_scales(steps, rows)
-        return resident.plans[key], [PlateRows(*found[name], 0) for name in exe.plates]
+        return device_state.plans[key], [PlateRows(*found[name], 0) for name in exe.plates]
 
 
 def _entries_per_row(t: Any) -> int:
@@ -355,19 +355,19 @@ class TableStepLaunches(StepLaunches):
 
     def _record_rows(self) -> None:
         """Record steps on the rows that are named, and on all other parameters."""
-        start, resident = self.recorder, self.device_state
-        update, _ = cuda_training.STEPS[resident.live.rule.name]
+        start, device_state = self.recorder, self.device_state
+        update, _ = cuda_training.STEPS[device_state.live.rule.name]
         w, at = self._scalars
         start(cuda_tables.examine_peak, (1, 1, 0), w, at + len(self.trainer.names), self.limit, self.control)
-        state = resident.params, resident.first, resident.second
+        state = device_state.params, device_state.first, device_state.second
         for first, size in self.trainer.dense or [(0, 0)]:
-            grad, aux = self.grad[first : first + size], resident.aux
+            grad, aux = self.grad[first : first + size], device_state.aux
             shape = cuda_launch.grid(max(size, aux.size))
             start(cuda_training.examine, shape, grad, aux, w, at, self.numbers, self.control)
         for first, size in self.trainer.dense:
             vectors = [x[first : first + size] if x.size else x for x in (*state, self.grad)]
             start(update, cuda_launch.grid(size), *vectors, self.numbers, self.control)
-        rows = cuda_tables.UPDATES[resident.live.rule.name]
+        rows = cuda_tables.UPDATES[device_state.live.rule.name]
         for table in self.tables:
             start(rows, table.shape, *state, table.table.offset, *table.passed, self.numbers, self.control)
         self._record_advance()

@@ -23,7 +23,7 @@ from ppl.compiler.lower.sizes import identifier
 from ppl.compiler.lower.sparse_gradients import sparse_request
 from ppl.compiler.pipeline import emit_request
 from ppl.errors import SimulatorError
-from ppl.lazy import resident
+from ppl.lazy import device_training
 from ppl.runtime import buffers
 from ppl.runtime.binding import BoundData
 from ppl.runtime.buffers import aligned_zeros
@@ -319,7 +319,7 @@ def _make_trainer(compiled: Compiled, sparse: bool) -> Trainer | None:
     if not compiled.layout.shapes:
         return None
     if target.resident:
-        made: Trainer | None = resident.device_trainer(compiled)
+        made: Trainer | None = device_training.device_trainer(compiled)
         return None if made is not None and made.executable.has_failure_flag else made
     if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
         return found
