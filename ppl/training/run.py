@@ -239,7 +239,7 @@ class Run:
 
     def _finished(self) -> bool:
         if self.epochs is not None and isinstance(self.source, StreamBatches):
-            return self.source.epochs_done >= self.epochs
+            return self.source.place[0] >= self.epochs
         return self.end is not None and self.step >= self.end
 
     def _run_callback(self) -> bool:

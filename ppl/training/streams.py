@@ -54,7 +54,7 @@ class StreamBatches:
     ):
         self.program, self.source, self.total_rows, self.seed = program, source, total_rows, seed
         self.accumulate, self.prefetch, self.binds = accumulate, prefetch, False
-        self.epochs_done, self.place = 0, (0, 0)
+        self.place = 0, 0
         self._names = program.argument_names
         self._pass_arguments, self._pool = _accepted_arguments(source), ArrayPool(2 * prefetch + accumulate + 2)
         self._reader: Any = None
@@ -80,7 +80,6 @@ class StreamBatches:
         """Begin at a place that a checkpoint has kept."""
         if place is not None:
             self.place = place
-            self.epochs_done = place[0]
 
     def batches(self, skip: int) -> Iterator[Batch | None]:
         """Yield batches from `place` on; None after every pass that ends there or later.
@@ -102,7 +101,7 @@ class StreamBatches:
     def used(self, batch: Batch | None) -> None:
         """Note that the step on a batch has been taken, or (None) that a pass has ended."""
         if batch is None:
-            self.epochs_done, self.place = self.epochs_done + 1, (self.place[0] + 1, 0)
+            self.place = self.place[0] + 1, 0
         elif batch.place is not None:
             self.place = batch.place
 
@@ -120,7 +119,7 @@ class StreamBatches:
                 return
             epoch, start = epoch + 1, 0
             if late:
-                self.epochs_done, self.place = epoch, (epoch, 0)
+                self.place = epoch, 0
             else:
                 yield None
 
