@@ -73,10 +73,12 @@ def run_in_processes(tasks: Sequence[RunTask], workers: int, threads: int) -> It
     waiting = iter(enumerate(tasks))
     running: dict[Future[Row], tuple[int, RunTask, WorkerProcess]] = {}
 
-    def start_next(worker: WorkerProcess) -> None:
+    def start_next(worker: WorkerProcess | None) -> None:
         if (item := next(waiting, None)) is None:
-            worker.close(False)
+            if worker is not None:
+                worker.close(False)
             return
+        worker = WorkerProcess(threads) if worker is None else worker
         try:
             future = worker.submit(item[1])
         except BrokenProcessPool:  # killed while it had nothing to do
@@ -86,19 +88,20 @@ def run_in_processes(tasks: Sequence[RunTask], workers: int, threads: int) -> It
 
     try:
         for _ in range(min(workers, len(tasks))):
-            start_next(WorkerProcess(threads))
+            start_next(None)
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 i, task, worker = running.pop(future)
+                free: WorkerProcess | None = worker
                 try:
                     row = future.result()
                 except BrokenProcessPool as error:
                     row = store_killed_row(task, f"its worker process ended: {_exit_codes(error)}")
                     worker.close(True)
-                    worker = WorkerProcess(threads)
+                    free = None
                 except Exception as error:  # what cannot be sent to a worker, or back
                     row = failed_row(task.run, in_words(error))
-                start_next(worker)
+                start_next(free)
                 yield i, row
     finally:
         for _, _, worker in running.values():

@@ -80,7 +80,8 @@ def estimate_operations(stages: Sequence[Stage]) -> Poly:
     """Rough number of operations of what threads share."""
     total = Poly()
     for stage in stages:
-        total = total if stage.row is None else total + _operations_of_stage(stage)
+        if stage.row is not None:
+            total = total + _operations_of_stage(stage)
     return total
 
 
