@@ -17,6 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from ppl.errors import MissingPackageError
 from ppl.tuning import COLLECTOR, SPARED
 
 WAITS = "OPENBLAS_THREAD_TIMEOUT", "GOTO_THREAD_TIMEOUT"
@@ -140,6 +141,25 @@ def unread(name: str) -> Iterator[None]:
         module.give_way()
 
 
+def require_package(name: str, owner: str, extra: str) -> Any:
+    """Return the module `name`, which belongs to an `extra` of this package, for the function `owner`.
+
+    Raises
+    ------
+    MissingPackageError
+        It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.split(".")[0]
+        if error.name is not None and error.name.split(".")[0] != package:
+            raise
+        raise MissingPackageError(
+            f'{owner} needs {package}, which is not installed: pip install "numba-ppl[{extra}]"'
+        ) from None
+
+
 special: Any = Lazy("scipy.special")
 meeting: Any = Lazy("ppl.kernels.cpu.ranks")
 checks: Any = Lazy("ppl.kernels.cpu.data_checks")
@@ -158,7 +178,7 @@ cuda_emission: Any = Lazy("ppl.compiler.emit.cuda.emitter")
 diagnosing: Any = Lazy("ppl.inference.diagnose")
 pricing: Any = Lazy("ppl.choosing.auto_particles")
 devices: Any = Lazy("ppl.runtime.cuda")
-resident: Any = Lazy("ppl.training.on_device")
+device_training: Any = Lazy("ppl.training.on_device")
 rank_sums: Any = Lazy("ppl.kernels.cpu.sums")
 table_sums: Any = Lazy("ppl.kernels.cpu.sums")
 parallel_optimizers: Any = Lazy("ppl.kernels.cpu.training.parallel_optimizers")

@@ -192,10 +192,6 @@ THREADS_WITH_COPIES = 4
 """Threads up to which each reads a copy of the parameters, all of which have to be written. Zen 4, two threads: W3 1.19
 to 1.12 ms, W4 1.74 to 1.67 ("Two threads against one"); more threads are not measured."""
 
-COLUMN_TABLE_WIDTH, COLUMN_PART, COLUMN_ENTRIES = 32, 64, 1 << 26
-"""Width of a table from which threads share it by columns, most columns of a part, and entries of tables that training
-may hold twice for it. Zen 4: W6, width 100, 313 to 172 µs on two threads; the limits are not measured."""
-
 SLOWER_AGAIN = 48
 """Calls of training after which the slower of one thread and all is timed again: 2% of the difference. Not measured."""
 

@@ -178,7 +178,6 @@ SHARES: dict[str, int] = {
     "tests/time/test_stopping.py::test_second_derivatives": 2,
     "tests/time/test_stopping.py::test_steps_that_do_not_run_have_no_gradient": 4,
     "tests/time/test_written_out.py::test_steps_are_those_of_the_loop_written_out": 4,
-    "tests/training/test_columns.py::test_fit_is_that_of_whole_gradients": 2,
     "tests/training/test_fit_in_place.py::test_the_same_bits_as_step_by_step": 2,
     "tests/training/test_resident.py::test_training_in_the_simulator": 3,
     "tests/training/test_resident.py::test_updates_become_code_of_devices": 2,

@@ -67,6 +67,7 @@ LAZY = {
     "ppl.training.on_device": "as above",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
+    "tensorboardX": "optional, for TensorBoard",
     "joblib": "optional, for sweeps",
     "distributed": "optional, for sweeps over a cluster",
     "dask": "as above",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from ppl.arguments import MANY, fits_memory, integer
-from ppl.errors import MissingPackageError, ModelError
+from ppl.errors import ModelError
 from ppl.inference.posterior import sites_named, stack_steps
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.loops import STEP_OPEN, base_name
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lazy import require_package
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.program.draws import marginalized_sites, move_particles_first
@@ -23,27 +23,6 @@ from ppl.program.program import Program
 from ppl.records import dataclass
 from ppl.runtime.call import BoundCall
 from ppl.runtime.prepared import require_program
-
-INSTALL_HINT = 'pip install "numba-ppl[mcmc]"'
-
-
-def require_package(name: str, owner: str) -> Any:
-    """The module `name`, for the function `owner`.
-
-    Raises
-    ------
-    MissingPackageError
-        It is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        if error.name is not None and error.name.split(".")[0] != name.split(".")[0]:
-            raise
-        raise MissingPackageError(
-            f"{owner} needs {name.split('.')[0]}, which is not installed: {INSTALL_HINT}"
-        ) from None
-
 
 LOG_LIKELIHOOD_PREFIX, DATA_PREFIX = "log-likelihood of ", "data of "
 """What the names of such sites begin with."""
@@ -63,7 +42,7 @@ class PointwiseObjective:
         return self.base.argument_names
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
-        """The objective's trace, with the sites."""
+        """Return the objective's trace, with the sites."""
         trace = self.base.trace(arguments)
         add_pointwise(trace)
         return trace
@@ -87,7 +66,7 @@ def _deterministic_site(site: Site, prefix: str, node: Node) -> Site:
 
 
 def _log_likelihood(site: Site) -> Node:
-    """A number for each unit of the observation, which is a scalar or a vector of a multivariate law; 0 where masked.
+    """Return a number for each unit of the observation, a scalar or a vector of a multivariate law; 0 where masked.
 
     It is that of the data in draws of the posterior predictive, too, where a draw stands for a masked `site.node`.
     """
@@ -101,7 +80,7 @@ def _log_likelihood(site: Site) -> Node:
 
 
 def _observed_data(site: Site) -> Node:
-    """The observation, NaN in units that a mask drops."""
+    """Return the observation, NaN in units that a mask drops."""
     dist, value = site.dist, site.observed
     assert dist is not None and value is not None
     if site.mask is None:
@@ -128,7 +107,7 @@ class SiteNames:
 
 
 def group_sites(trace: Trace, hidden_too: bool = False) -> SiteNames:
-    """The sites of a trace.
+    """Return the sites of a trace.
 
     What hangs on latents that are summed out is left out, unless `hidden_too`: given parameters it has no value, only
     draws.
@@ -155,7 +134,7 @@ def named_dims(trace: Trace, name: str, shape: tuple[int, ...]) -> list[tuple[st
 
 
 def _loop_names(trace: Trace, name: str) -> list[str]:
-    """The names of the loops over time that a site stands in, in the model or its guide, the outermost first."""
+    """Return the names of the loops over time that a site stands in, in the model or its guide, the outermost first."""
     steps = sites_named(trace, name)
     laws = [trace.sites[steps[0]], *(law for law in trace.scored.values() if base_name(law.name) == name)]
     scan = next((law.scan for law in laws if law.scan is not None), None)
@@ -168,7 +147,7 @@ def _loop_names(trace: Trace, name: str) -> list[str]:
 def evaluate_sites(
     bound: BoundCall, points: np.ndarray, sites: Sequence[str], key: str = "sample"
 ) -> dict[str, np.ndarray]:
-    """Values of sites at parameter vectors of shape (draws, parameters), by name with the draws in front.
+    """Return values of sites at parameter vectors of shape (draws, parameters), by name with the draws in front.
 
     `key` is a variant of draws; noise differs from draw to draw.
     """
@@ -201,7 +180,7 @@ ARVIZ_AXES = ("chain", "draw")
 def build_arviz_data(
     owner: str, groups: Mapping[str, Mapping[str, np.ndarray]], dims: Dims, attrs: Mapping[str, Any]
 ) -> Any:
-    """ArviZ data of arrays by group and name, of shape (chains, draws, ...), observed data without these two.
+    """Make ArviZ data of arrays by group and name, of shape (chains, draws, ...), observed data without these two.
 
     Axes are named after plates and loops, with coordinates from 0. An axis gets another name ("school_dim") where a
     variable has its own, and one of another length a number ("time_2"). In a DataTree, "scope/name" is "scope.name".
@@ -213,7 +192,7 @@ def build_arviz_data(
     MissingPackageError
         ArviZ is not installed.
     """
-    arviz = require_package("arviz", owner)
+    arviz = require_package("arviz", owner, "mcmc")
     variables = {name for group in groups.values() for name in group}
     require_free_names(owner, variables)
     named, coords = named_axes(dims, variables)
@@ -230,12 +209,12 @@ def build_arviz_data(
 
 
 def _without_slashes(named: Mapping[str, Any]) -> dict[str, Any]:
-    """The same by names without slashes, which lead to groups in a DataTree: "scope.name"."""
+    """Return the same by names without slashes, which lead to groups in a DataTree: "scope.name"."""
     return {name.replace("/", "."): value for name, value in named.items()}
 
 
 def named_axes(dims: Dims, variables: Iterable[str]) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:
-    """The names of the axes of every variable, one for each length, and their coordinates."""
+    """Return the names of the axes of every variable, one for each length, and their coordinates."""
     taken = {*ARVIZ_AXES, *variables}
     names: dict[tuple[str, int], str] = {}
     for axes in dims.values():
@@ -265,7 +244,7 @@ def to_arviz(
     seed: int | None = None,
     hyper: Mapping[str, float] | None = None,
 ) -> Any:
-    """Draws from the posterior that a program has, as ArviZ data, one chain of `particles` draws.
+    """Draw from the posterior that a program has, as ArviZ data: one chain of `particles` draws.
 
     Latents are those of `program.posterior`: of the guide of an `elbo` (an approximation: see `ppl.psis`), of an `iwae`
     by their weights, exact ones where `ppl.likelihood` sums them out.
@@ -291,7 +270,7 @@ def to_arviz(
     """
     require_program("to_arviz", program)
     particles = integer("to_arviz: particles", particles, 1, MANY)
-    require_package("arviz", "ppl.to_arviz")
+    require_package("arviz", "ppl.to_arviz", "mcmc")
     wider = Program(PointwiseObjective(program.objective), program.settings)
     trace = wider.prepare(*wider.read(data)).trace
     if trace.predictive:

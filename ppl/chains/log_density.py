@@ -40,7 +40,7 @@ REALS_PREFIX = "reals"
 
 
 def reals_param(latent: str) -> str:
-    """The parameter that holds the reals of a latent."""
+    """Return the parameter that holds the reals of a latent."""
     return f"{REALS_PREFIX}/{latent}"
 
 
@@ -89,7 +89,7 @@ class LogDensity:
 def _place_latents(
     objective: LogDensity, values: dict[str, Site], volumes: dict[str, tuple[Site, Node]]
 ) -> Callable[..., None]:
-    """A model's function that declares the reals; it fills `values`, the latents as sites, and `volumes`."""
+    """Make a model's function that declares the reals; it fills `values`, the latents as sites, and `volumes`."""
     base = objective.model
 
     @functools.wraps(base.function)
@@ -115,7 +115,7 @@ def _place_latents(
 
 
 def sampled_sites(trace: Trace, marginalize: Sequence[str]) -> list[Site]:
-    """The latents that chains sample: all that are not summed out.
+    """Return the latents that chains sample: all that are not summed out.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _require_known_support(latent: Latent) -> None:
 
 
 def _declare_reals(latent: Latent, rows: Mapping[str, int]) -> Node:
-    """The reals of a latent in its plates: an array, or a table with an entry for every row of plates over data."""
+    """Declare the reals of a latent: an array, or a table with an entry for every row of plates over data."""
     outer = [a for a in latent.plates if a.size is None]
     shape, start = latent.shape_with_plates, np.broadcast_to(latent.start(), latent.shape_with_plates)
     if not outer:
@@ -165,8 +165,8 @@ def _declare_reals(latent: Latent, rows: Mapping[str, int]) -> Node:
     return node
 
 
-LINE_BYTES, WORD_BYTES = 64, 8
-"""Bytes of a cache line, and of a word."""
+LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 LOGP_CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
 
@@ -193,24 +193,24 @@ class CompiledDensity:
         self.executable = _compile_density(bound)
         _require_deterministic(self.executable)
         entry = self.executable.module.c_entry, workspace_constants(self.executable, 1)
-        told = describe_c_function(compiled, self.executable, "gradient")
-        held, address = entry_points.c_entry_function("ppl_density", [entry], len(told.plates), len(arrays))
-        rows = [bound.data.rows[plate] for plate in told.plates]
-        work_bytes = CFunction(address, "gradient", told, None).work_len(*rows)
+        description = describe_c_function(compiled, self.executable, "gradient")
+        owner, address = entry_points.c_entry_function("ppl_density", [entry], len(description.plates), len(arrays))
+        rows = [bound.data.rows[plate] for plate in description.plates]
+        work_bytes = CFunction(address, "gradient", description, None).work_len(*rows)
         self.hypers = np.ascontiguousarray(bound.hypers)
         self.failed, self.counter = np.zeros(self.size + 1, np.int64), np.zeros(1, np.int64)
-        places = self._places(threads, work_bytes)
+        workspaces = self._make_workspaces(threads, work_bytes)
         middle = [0, self.hypers.ctypes.data, bound.seed, 0, 0]
         last = [*rows, *(x.ctypes.data for x in arrays)]
         logp, self.logp = entry_points.log_density_function(
-            entry, self.size, entry_points.ScratchPlaces(**places), middle, last
+            entry, self.size, entry_points.ScratchPlaces(**workspaces), middle, last
         )
         keep, self.keep = entry_points.draw_copy_function(self.size, self.counter.ctypes.data)
-        self._held = held, logp, keep, entry, arrays
+        self._kept_alive = owner, logp, keep, entry, arrays
         self._call = LOGP_CALL(self.logp)
 
-    def _places(self, threads: int, work_bytes: int) -> dict[str, int]:
-        """Memory for so many calls at a time."""
+    def _make_workspaces(self, threads: int, work_bytes: int) -> dict[str, int]:
+        """Allocate memory for so many calls at a time; return where compiled code finds it."""
         vector = _round_to_lines(self.start.nbytes)
         parts = {"params": LINE_BYTES, "grad": LINE_BYTES + vector, "work": LINE_BYTES + 2 * vector}
         stride = LINE_BYTES + 2 * vector + _round_to_lines(work_bytes)
@@ -225,18 +225,18 @@ class CompiledDensity:
         return dict(at=at, count=threads, stride=stride, **parts, work_bytes=work_bytes, failed=failed)
 
     def value(self, reals: np.ndarray) -> tuple[int, float, np.ndarray]:
-        """The status (0 is success), the log-density and its gradient at a point."""
+        """Return the status (0 is success), the log-density and its gradient at a point."""
         point = np.ascontiguousarray(reals, np.float64)
         gradient, logp = np.empty(self.size), np.empty(1)
         status = self._call(self.size, point.ctypes.data, gradient.ctypes.data, logp.ctypes.data, None)
         return status, float(logp[0]), gradient
 
     def params(self, reals: np.ndarray) -> np.ndarray:
-        """The whole parameter vector at a point."""
+        """Return the whole parameter vector at a point."""
         return np.concatenate([reals, self.start[self.size :]])
 
-    def named(self, reals: np.ndarray) -> dict[str, np.ndarray]:
-        """Reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
+    def split_by_latent(self, reals: np.ndarray) -> dict[str, np.ndarray]:
+        """Split reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
         parts = self.bound.compiled.layout.slices
         return {
             name.removeprefix(f"{REALS_PREFIX}/"): reals[..., at]
@@ -245,7 +245,7 @@ class CompiledDensity:
         }
 
     def explain(self, program: Any, reals: np.ndarray, data: Sequence[Any]) -> str:
-        """Why the log-density is not finite at a point; a SimulatorError is raised."""
+        """Say why the log-density is not finite at a point, or raise SimulatorError."""
         state = self.bound.state
         moved = state.replace(params=state._layouts[0].split(self.params(reals)))
         try:
@@ -261,7 +261,7 @@ class CompiledDensity:
 
 
 def _count_reals(shapes: Sequence[tuple[str, Any]]) -> int:
-    """How many parameters are reals."""
+    """Return how many parameters are reals."""
     return sum(name.startswith(f"{REALS_PREFIX}/") for name, _ in shapes)
 
 
@@ -270,7 +270,7 @@ def _round_to_lines(size: int) -> int:
 
 
 def _compile_density(bound: BoundCall) -> Executable:
-    """The loss and its gradient in the reals; parameters that are given get none."""
+    """Compile the loss and its gradient in the reals; parameters that are given get none."""
     compiled = bound.compiled
     request = compiled.request("gradient", (), 1)
     if request.aux:

@@ -1,7 +1,4 @@
-"""Whether chains agree: split R-hat of ranks.
-
-Vehtari, Gelman, Simpson, Carpenter & Bürkner, "Rank-normalization, folding, and localization: an improved R-hat for
-assessing convergence of MCMC", Bayesian Analysis 2021."""
+"""`ppl.mcmc`: draws from the posterior of a model by NUTS, and warnings about chains that do not agree."""
 
 from __future__ import annotations
 
@@ -23,7 +20,6 @@ from ppl.chains.arviz_data import (
     group_sites,
     named_dims,
     require_free_names,
-    require_package,
 )
 from ppl.chains.log_density import CompiledDensity, LogDensity, sampled_sites
 from ppl.compiler.pipeline import Settings
@@ -31,50 +27,17 @@ from ppl.errors import ModelError, NonFiniteError, OptionError
 from ppl.lang.arguments import as_array, as_spec
 from ppl.lang.trace import Trace
 from ppl.lang.tracing import trace_model
-from ppl.lazy import special
+from ppl.lazy import require_package
 from ppl.names import keywords
 from ppl.objectives.base import require_models
 from ppl.program.program import Program
 from ppl.runtime.call import BoundCall, Call, bind_call
 
 FEWEST_DRAWS = 4
-"""Draws of a chain at least, for its halves to have a variance."""
+"""Draws that ArviZ wants of a chain."""
 
-
-def r_hat(draws: np.ndarray) -> np.ndarray:
-    """The larger of the R-hats of ranks and of ranks of distances from the median, shape of one draw.
-
-    Parameters
-    ----------
-    draws : shape (chains, draws, ...). NaN where there are too few draws, or they do not vary or are not finite.
-    """
-    chains, count = draws.shape[:2]
-    half = count // 2
-    if count < FEWEST_DRAWS:
-        return np.full(draws.shape[2:], np.nan)
-    split = np.concatenate([draws[:, :half], draws[:, count - half :]]).reshape(2 * chains, half, -1)
-    folded = np.abs(split - np.median(split, axis=(0, 1)))
-    with np.errstate(all="ignore"):
-        found = np.fmax(_r_hat_of_scores(_rank_scores(split)), _r_hat_of_scores(_rank_scores(folded)))
-    good = np.isfinite(split).all((0, 1)) & (np.ptp(split, axis=(0, 1)) > 0.0)
-    return np.where(good, found, np.nan).reshape(draws.shape[2:])
-
-
-def _rank_scores(x: np.ndarray) -> np.ndarray:
-    """Normal scores of the ranks over all chains together."""
-    from scipy.stats import rankdata  # SciPy's statistics take a second to import
-
-    ranks = rankdata(x.reshape(-1, x.shape[2]), axis=0).reshape(x.shape)
-    return np.asarray(special.ndtri((ranks - 0.375) / (x.shape[0] * x.shape[1] + 0.25)))
-
-
-def _r_hat_of_scores(z: np.ndarray) -> np.ndarray:
-    n = z.shape[1]
-    within, between = z.var(1, ddof=1).mean(0), n * z.mean(1).var(0, ddof=1)
-    return np.asarray(np.sqrt((n - 1) / n + between / within / n))
-
-
-LARGEST_R_HAT = 1.01
+LARGEST_R_HAT, MOST_COMPARED_REALS = 1.01, 1000
+"""R-hat from which on chains do not agree yet, and how many reals are looked at: some 8 ms a real of 4000 draws."""
 
 SAMPLE_STATS = (
     "diverging", "energy", "tree_depth", "reached_max_treedepth", "n_steps", "step_size", "lp", "acceptance_rate",
@@ -99,7 +62,7 @@ def mcmc(
     hyper: Mapping[str, float] | None = None,
     progress: bool = True,
 ) -> Any:
-    """Draws from the posterior of a model by NUTS, in float64, with nutpie on the compiled density and gradient.
+    """Draw from the posterior of a model by NUTS, in float64, with nutpie on the compiled density and gradient.
 
     Every continuous latent is moved on the reals, under the bijector that leads onto its support, with the volume
     change in the density. Latents in plates over data and in loops over time are sampled for all rows and steps.
@@ -144,11 +107,12 @@ def mcmc(
     Warns
     -----
     UserWarning
-        Divergences, draws that reached `max_treedepth`, or an R-hat above 1.01.
+        Divergences, draws that reached `max_treedepth`, or an R-hat above 1.01 among 1000 reals, small latents first;
+        `arviz.summary` has that of all.
 
     References
     ----------
-    Hoffman & Gelman 2014; Betancourt 2017.
+    Hoffman & Gelman 2014; Betancourt 2017; Vehtari et al. 2021 (R-hat).
     """
     require_models("mcmc", model=model)
     settings = _check_settings(draws, warmup, chains, seed, cores, target_accept, max_treedepth)
@@ -156,14 +120,14 @@ def mcmc(
     flag("mcmc: progress", progress)
     summed = names("mcmc: marginalize", marginalize, ModelError)
     for package in ("nutpie", "arviz"):
-        require_package(package, "ppl.mcmc")
+        require_package(package, "ppl.mcmc", "mcmc")
     program, bound, given = prepare_density(model, data, summed, params, seed, hyper)
     require_free_names("ppl.mcmc", bound.compiled.trace.sites)
-    walk = CompiledDensity(bound, settings.cores + 1)
-    found = _run_chains(program, walk, settings, given, progress)
-    points = np.stack([walk.params(x) for x in found.reals.reshape(-1, walk.size)])
+    density = CompiledDensity(bound, settings.cores + 1)
+    found = _run_chains(program, density, settings, given, progress)
+    points = np.stack([density.params(x) for x in found.reals.reshape(-1, density.size)])
     posterior = _collect_groups(bound, points, found, predictive)
-    _warn_if_suspect(found, walk.named(found.reals), settings)
+    _warn_if_suspect(found, density.split_by_latent(found.reals), settings)
     return _make_arviz(bound.compiled.trace, posterior, found)
 
 
@@ -189,7 +153,7 @@ def _check_settings(
 def prepare_density(
     model: Any, data: Sequence[Any], summed: tuple[str, ...], params: Any, seed: int, hyper: Any
 ) -> tuple[Program, BoundCall, tuple[np.ndarray, ...]]:
-    """The program of the log-density, its call, and the data."""
+    """Compile the log-density; return its program, its call, and the data."""
     arguments = model.arguments
     if len(data) != len(arguments):
         listed = ", ".join(arguments) or "none"
@@ -209,12 +173,12 @@ def prepare_density(
 
 
 def _widen_integers(x: np.ndarray) -> np.ndarray:
-    """Whole numbers of 64 bits, as compiled code on addresses takes them."""
+    """Return whole numbers in 64 bits, as compiled code on addresses takes them."""
     return x.astype(np.int64) if x.dtype == np.int32 else x
 
 
 def _check_params(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all parameters."""
+    """Return the values of all parameters, or raise ModelError."""
     missing = [f"'{name}' ({p.where})" for name, p in trace.params.items() if name not in given]
     if missing:
         raise ModelError(
@@ -228,7 +192,7 @@ def _check_params(trace: Trace, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows_by_plate(trace: Trace, arguments: Sequence[str], data: Sequence[np.ndarray]) -> dict[str, int]:
-    """How many rows the plates over data have."""
+    """Return how many rows the plates over data have."""
     found = {}
     for name, x in zip(arguments, data, strict=True):
         plate = trace.inputs[name].plate if name in trace.inputs else None
@@ -238,21 +202,21 @@ def _rows_by_plate(trace: Trace, arguments: Sequence[str], data: Sequence[np.nda
 
 
 def _run_chains(
-    program: Program, walk: CompiledDensity, settings: nuts.NutsSettings, data: Sequence[Any], progress: bool
+    program: Program, density: CompiledDensity, settings: nuts.NutsSettings, data: Sequence[Any], progress: bool
 ) -> nuts.Chains:
-    """The chains; errors in the model's words."""
+    """Run the chains; errors are in the model's words."""
     try:
-        return nuts.run_chains(walk, settings, progress)
+        return nuts.run_chains(density, settings, progress)
     except nuts.NoFiniteStart as lost:
-        why = walk.explain(program, lost.point, data)
+        why = density.explain(program, lost.point, data)
         raise NonFiniteError(
             f"mcmc: the log-density is not finite at any of {nuts.MOST_STARTS} points around the start of a "
             f"chain; at the "
             f"last one: {why}"
         ) from None
     except BaseException:
-        if walk.raised_at is not None:
-            walk.explain(program, walk.raised_at, data)  # raises the user's error
+        if density.raised_at is not None:
+            density.explain(program, density.raised_at, data)  # raises the user's error
         raise
 
 
@@ -260,7 +224,7 @@ Groups = dict[str, dict[str, np.ndarray]]
 
 
 def _collect_groups(bound: BoundCall, points: np.ndarray, found: nuts.Chains, predictive: bool) -> Groups:
-    """Arrays by group and name: of every draw, and the data."""
+    """Return arrays by group and name: of every draw, and the data."""
     trace, lead = bound.compiled.trace, found.reals.shape[:2]
     sites = group_sites(trace)
     drawn = evaluate_sites(bound, points, [*sites.posterior, *(LOG_LIKELIHOOD_PREFIX + name for name in sites.scored)])
@@ -306,9 +270,38 @@ def _diagnostic_warnings(
         )
     if deep:
         yield f"{deep} of {total} draws reached max_treedepth={settings.max_treedepth} and took fewer steps than meant"
-    worst = {name: float(np.nanmax(r_hat(x), initial=0.0)) for name, x in reals.items()}
+    worst = worst_r_hats(reals)
     bad = sorted((name for name, value in worst.items() if value > LARGEST_R_HAT), key=lambda n: -worst[n])
     if bad:
         listed = ", ".join(f"{name} {worst[name]:.3f}" for name in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         yield f"R-hat is above {LARGEST_R_HAT}: {listed}{more}: chains do not agree yet, take more draws or warmup"
+
+
+def worst_r_hats(reals: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return ArviZ's largest split R-hat of every latent, small latents first, up to `MOST_COMPARED_REALS` in all.
+
+    Arrays have shape (chains, draws, reals). A latent without a number has 0: too few draws, or draws that do not vary.
+    """
+    found, left = {}, MOST_COMPARED_REALS
+    for name, x in sorted(reals.items(), key=lambda item: item[1].shape[2]):
+        left -= x.shape[2]
+        if left < 0:
+            break
+        found[name] = float(np.nanmax(_arviz_r_hat(x), initial=0.0))
+    return found
+
+
+def _arviz_r_hat(draws: np.ndarray) -> np.ndarray:
+    """Return ArviZ's R-hat, shape (reals,), of shape (chains, draws, reals); halves of a single chain are compared."""
+    if len(draws) == 1:
+        half = draws.shape[1] // 2
+        draws = np.concatenate([draws[:, :half], draws[:, draws.shape[1] - half :]])
+    if draws.shape[1] < FEWEST_DRAWS:
+        return np.full(draws.shape[2], np.nan)
+    arviz = require_package("arviz", "ppl.mcmc", "mcmc")
+    with np.errstate(all="ignore"):  # draws that do not vary
+        if arviz.__version__.startswith("0."):
+            return np.asarray(arviz.rhat({"reals": draws})["reals"].values)
+        statistics = require_package("arviz_stats.base", "ppl.mcmc", "mcmc").array_stats
+        return np.asarray(statistics.rhat(draws, chain_axis=0, draw_axis=1))

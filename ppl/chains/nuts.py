@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ppl.chains.arviz_data import require_package
 from ppl.chains.log_density import CompiledDensity
 from ppl.errors import NonFiniteError, SimulatorError
+from ppl.lazy import require_package
 from ppl.progress import line
 from ppl.records import dataclass
 
@@ -61,48 +61,48 @@ class Chains:
 
 
 def count_cores(chains: int, cores: int | None) -> int:
-    """How many chains run at a time."""
+    """Return how many chains run at a time."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(chains, there if cores is None else cores)
 
 
-def find_start(walk: CompiledDensity, seed: int) -> tuple[np.ndarray, bool]:
-    """Where a chain starts, and whether its log-density and gradient are finite there.
+def find_start(density: CompiledDensity, seed: int) -> tuple[np.ndarray, bool]:
+    """Return where a chain starts, and whether its log-density and gradient are finite there.
 
-    The start of a parameter of guides (a mean, a median, or where the reals are 0), moved by up to `JITTER`.
+    The start of a parameter of guides (a mean, a median, or where the reals are 0), moved by up to `START_JITTER`.
     """
-    rng, centre = np.random.default_rng(seed), walk.start[: walk.size]
+    rng, centre = np.random.default_rng(seed), density.start[: density.size]
     for _ in range(MOST_STARTS):
-        point = centre + rng.uniform(-START_JITTER, START_JITTER, walk.size)
-        if walk.value(point)[0] == 0 or walk.raised_at is not None:
+        point = centre + rng.uniform(-START_JITTER, START_JITTER, density.size)
+        if density.value(point)[0] == 0 or density.raised_at is not None:
             return point, True
     return point, False
 
 
-def run_chains(walk: CompiledDensity, settings: NutsSettings, progress: bool = True) -> Chains:
-    """Sample; after Ctrl-C, as many draws as all chains have.
+def run_chains(density: CompiledDensity, settings: NutsSettings, progress: bool = True) -> Chains:
+    """Draw from all chains; after Ctrl-C, as many draws as all chains have.
 
     Raises
     ------
     NonFiniteError
         No point was found from which a chain can start.
     SimulatorError
-        A user's function raised an exception, at `walk.raised_at`.
+        A user's function raised an exception, at `density.raised_at`.
     KeyboardInterrupt
         Ctrl-C was pressed before all chains had draws.
     """
-    nutpie = require_package("nutpie", "ppl.mcmc")
+    nutpie = require_package("nutpie", "ppl.mcmc", "mcmc")
     lost: list[np.ndarray] = []
 
     def begin(seed: int) -> np.ndarray:
-        point, finite = find_start(walk, seed)
+        point, finite = find_start(density, seed)
         if not finite:
             lost.append(point)
         return point
 
     began = time.perf_counter()
     sampler = nutpie.sample(
-        _nutpie_model(walk, begin),
+        _nutpie_model(density, begin),
         draws=settings.draws,
         tune=settings.warmup,
         chains=settings.chains,
@@ -114,9 +114,9 @@ def run_chains(walk: CompiledDensity, settings: NutsSettings, progress: bool = T
         maxdepth=settings.max_treedepth,
     )
     total = settings.chains * (settings.draws + settings.warmup)
-    with line.during(lambda: f"sampling {walk.counter[0]} of {total} draws") if progress else nullcontext():
+    with line.during(lambda: f"sampling {density.counter[0]} of {total} draws") if progress else nullcontext():
         try:
-            found, interrupted = _wait_for(sampler, walk), False
+            found, interrupted = _wait_for(sampler, density), False
         except KeyboardInterrupt:
             found, interrupted = sampler.abort(), True
         except BaseException:
@@ -135,16 +135,16 @@ class NoFiniteStart(NonFiniteError):
         self.point = point
 
 
-def _wait_for(sampler: Any, walk: CompiledDensity) -> Any:
-    """The result of chains, once there is one."""
+def _wait_for(sampler: Any, density: CompiledDensity) -> Any:
+    """Return the result of chains, once there is one."""
     while True:
-        if walk.raised_at is not None:
+        if density.raised_at is not None:
             raise SimulatorError("a user's function raised an exception")
         try:
             found = sampler.wait(timeout=POLL_SECONDS)
         except TimeoutError:
             continue  # handlers of signals have had their turn
-        if walk.raised_at is None:
+        if density.raised_at is None:
             return found
 
 
@@ -156,20 +156,20 @@ def _stop_chains(sampler: Any) -> None:
         return
 
 
-def _nutpie_model(walk: CompiledDensity, begin: Any) -> Any:
-    """What nutpie samples: addresses of C functions."""
-    kind = require_package("nutpie.compile_pymc", "ppl.mcmc").CompiledPyMCModel
-    shape = (walk.size,)
+def _nutpie_model(density: CompiledDensity, begin: Any) -> Any:
+    """Make the model that nutpie samples: addresses of C functions."""
+    kind = require_package("nutpie.compile_pymc", "ppl.mcmc", "mcmc").CompiledPyMCModel
+    shape = (density.size,)
     return kind(
-        dims={}, compiled_logp_func=SimpleNamespace(address=walk.logp),
-        compiled_expand_func=SimpleNamespace(address=walk.keep), initial_point_func=begin, shared_data={},
-        user_data=np.zeros(1), n_expanded=walk.size, shape_info=(["reals"], [slice(0, walk.size)], [shape]),
-        logp_func=walk, expand_func=walk, _n_dim=walk.size, _shapes={"reals": shape}, _coords={},
+        dims={}, compiled_logp_func=SimpleNamespace(address=density.logp),
+        compiled_expand_func=SimpleNamespace(address=density.keep), initial_point_func=begin, shared_data={},
+        user_data=np.zeros(1), n_expanded=density.size, shape_info=(["reals"], [slice(0, density.size)], [shape]),
+        logp_func=density, expand_func=density, _n_dim=density.size, _shapes={"reals": shape}, _coords={},
     )  # fmt: skip
 
 
 def _read_chains(found: Any, seconds: float, interrupted: bool) -> Chains:
-    """The draws and statistics of nutpie's result.
+    """Return the draws and statistics of nutpie's result.
 
     Raises
     ------
@@ -186,5 +186,5 @@ def _read_chains(found: Any, seconds: float, interrupted: bool) -> Chains:
 
 
 def _read_stats(group: Any) -> dict[str, np.ndarray]:
-    """Statistics of shape (chains, draws) by the names that ArviZ has for them."""
+    """Return statistics of shape (chains, draws) by the names that ArviZ has for them."""
     return {ARVIZ_NAMES.get(str(k), str(k)): np.asarray(v) for k, v in group.data_vars.items() if v.ndim == 2}

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, integer
-from ppl.chains.arviz_data import require_package
 from ppl.distributions.delta import Delta
 from ppl.errors import ModelError, NonFiniteError
 from ppl.inference.guides.kinds import Placed
 from ppl.ir import ops
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lazy import require_package
 from ppl.names import Named, keywords
 from ppl.objectives.elbo import Elbo
 from ppl.program.program import Program
@@ -82,7 +82,7 @@ class Psis:
         return "very bad: the weights have no mean; the guide is not an approximation of this posterior"
 
     def mean(self, name: str) -> np.ndarray:
-        """The weighted mean of a latent: the posterior's, as far as the verdict is good."""
+        """Return the weighted mean of a latent: the posterior's, as far as the verdict is good."""
         return np.asarray(np.tensordot(self.weights, self.draws[name], axes=1))
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ def psis(
     seed: int | None = None,
     hyper: Mapping[str, float] | None = None,
 ) -> Psis:
-    """Pareto-smoothed importance weights p(data, latents) / q(latents) of a fitted guide.
+    """Return Pareto-smoothed importance weights p(data, latents) / q(latents) of a fitted guide.
 
     Parameters
     ----------
@@ -141,13 +141,14 @@ def psis(
     particles = integer("psis: particles", particles, FEWEST_SAMPLES, MANY)
     if not hasattr(program.objective, "guide"):
         raise ModelError("psis: the program has no guide: it takes one of ppl.elbo(model, guide) or ppl.iwae")
-    require_package("arviz", "ppl.psis")
+    require_package("arviz", "ppl.psis", "mcmc")
     weighing = ImportanceWeights(program.objective.model, program.objective.guide)
     exact = Program(weighing, replace(program.settings, dtype="float64", target="cpu", particles=1, estimators="auto",
                                       measured={}, tuning=None))  # fmt: skip
     fresh = exact.init(state.seed, *data).replace(params=state.params, step=state.step)
-    latents = [s.name for s in exact.prepare().trace.random_sites() if not s.aux]
-    by_row = [ROW_WEIGHTS] if ROW_WEIGHTS in exact.prepare().trace.sites else []
+    trace = exact.prepare().trace
+    latents = [s.name for s in trace.random_sites() if not s.aux]
+    by_row = [ROW_WEIGHTS] if ROW_WEIGHTS in trace.sites else []
     drawn = exact.sample(
         fresh,
         *data,
@@ -160,11 +161,11 @@ def psis(
     log_weights, khat = smooth_weights(drawn[TOTAL_WEIGHT])
     rows = smooth_weights(np.moveaxis(drawn[ROW_WEIGHTS], 0, -1))[1] if by_row else None
     draws: Named[np.ndarray] = Named("latent", {name: drawn[name] for name in latents})
-    return Psis(float(khat), log_weights, draws, rows, "" if by_row else weighing.no_rows)
+    return Psis(float(khat), log_weights, draws, rows, "" if by_row else independent_rows(trace)[1])
 
 
 def smooth_weights(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised log-weights with smoothed tails, and k, of samples along the last axis.
+    """Return normalised log-weights with smoothed tails, and k, of samples along the last axis.
 
     Raises
     ------
@@ -187,11 +188,23 @@ def smooth_weights(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _arviz_psislw(log_weights: np.ndarray) -> tuple[Any, Any]:
-    """Smoothing by ArviZ; from version 1 on it takes minus the log-weights (log-likelihoods)."""
-    arviz = require_package("arviz", "ppl.psis")
+    """Smooth by ArviZ; from version 1 on it takes minus the log-weights (log-likelihoods)."""
+    arviz = require_package("arviz", "ppl.psis", "mcmc")
     if arviz.__version__.startswith("0."):
         return arviz.psislw(log_weights)
-    return require_package("arviz_stats.base", "ppl.psis").array_stats.psislw(-log_weights)
+    return require_package("arviz_stats.base", "ppl.psis", "mcmc").array_stats.psislw(-log_weights)
+
+
+def independent_rows(trace: Trace) -> tuple[Axis | None, str]:
+    """Return the plate over data in whose rows model and guide are independent; without one, None and why."""
+    plates = [a for a in trace.plates.values() if a.size is None and a.depth == 0]
+    outside = [s.name for s in trace.random_sites() if not any(a in s.axes for a in plates)]
+    if len(plates) == 1 and not outside:
+        return plates[0], ""
+    if outside and plates:
+        listed = ", ".join(map(repr, outside[:3]))
+        return None, f"rows share latent {listed}, so that weights do not factorise by row"
+    return None, "there are several plates over data" if plates else ""
 
 
 class ImportanceWeights:
@@ -199,7 +212,7 @@ class ImportanceWeights:
 
     def __init__(self, model: Any, guide: Any):
         self.bound = Elbo(model, guide, kl="sampled")
-        self.model, self.guide, self.no_rows = model, guide, ""
+        self.model, self.guide = model, guide
 
     @property
     def argument_names(self) -> tuple[str, ...]:
@@ -207,7 +220,7 @@ class ImportanceWeights:
         return self.bound.argument_names
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
-        """The trace of the bound, with the log-weights as sites in place of costs' sums."""
+        """Return the trace of the bound, with the log-weights as sites in place of costs' sums."""
         trace = self.bound.trace(arguments)
         known = ("-log p(", "log q(", "-factor(")
         own = [name for name in trace.costs if not name.startswith(known)]
@@ -215,28 +228,14 @@ class ImportanceWeights:
             raise ModelError(f"psis: the model declares costs ({', '.join(own)}), which are no part of a density")
         if all(isinstance(s.dist, (Delta, Placed)) for s in trace.random_sites()):
             raise ModelError("psis: the guide is a point, or has no latents: there are no weights")
-        plate = self._independent(trace)
+        plate, _ = independent_rows(trace)
         self._add(trace, TOTAL_WEIGHT, ())
         if plate is not None:
             self._add(trace, ROW_WEIGHTS, (plate,))
         return trace
 
-    def _independent(self, trace: Trace) -> Axis | None:
-        """The plate over data in whose rows model and guide are independent; else `no_rows` says why there is none."""
-        plates = [a for a in trace.plates.values() if a.size is None and a.depth == 0]
-        outside = [s.name for s in trace.random_sites() if not any(a in s.axes for a in plates)]
-        self.no_rows = ""
-        if len(plates) == 1 and not outside:
-            return plates[0]
-        if plates:
-            self.no_rows = (
-                f"rows share latent {', '.join(map(repr, outside[:3]))}, so that weights do not factorise by row"
-                if outside
-                else "there are several plates over data"
-            )
-        return None
-
     def _add(self, trace: Trace, name: str, keep: tuple[Axis, ...]) -> None:
+        """Add a site with the log-weight, summed over all plates but those to `keep`."""
         total = ops.const(0.0)
         for cost in trace.costs.values():
             away = [a for a in cost.node.type.axes if a.kind is Kind.PLATE and a not in keep]

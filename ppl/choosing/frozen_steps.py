@@ -65,7 +65,7 @@ class FrozenSteps:
         compiled = program.prepare(*call.data)
         rule = update_rule_of(self._still)
         assert rule is not None
-        self._trainer = trainer_of(compiled, rule.sparse, rule.name)
+        self._trainer = trainer_of(compiled, rule.sparse)
         self._start = functools.partial(MutableState, call.state, rule, compiled.estimators)
         self._begin()
         self._hyper = compiled.hyper_vector(call.hyper, call.state.step)[None]
@@ -78,7 +78,7 @@ class FrozenSteps:
         """The state that the steps have come to; later ones leave it alone."""
         if self._trainer is None:
             return self._call.state
-        self._live.share()
+        self._live.mark_shared()
         return self._live.state
 
     def take(self, count: int) -> int:

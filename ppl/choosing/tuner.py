@@ -248,7 +248,7 @@ class TunedLoop(Protocol):
         """Steps of a program on a batch, as the loop takes them, on a copy of a state."""
         ...
 
-    def probed(self, batch: Batch) -> Callable[[int], Batch]:
+    def comparison_batches(self, batch: Batch) -> Callable[[int], Batch]:
         """Batches to compare on, by number; `batch` is that of the next step."""
         ...
 
@@ -338,7 +338,7 @@ class Tuner:
 
     def decide(self, state: State, batch: Batch, loop: TunedLoop) -> TuningDecision:
         """Return the decision that is due; nothing changes before `take`."""
-        probe = GradientProbe(state, loop.probed(batch), self.hyper, self.trainable)
+        probe = GradientProbe(state, loop.comparison_batches(batch), self.hyper, self.trainable)
         if batch.check and batch.bound is None:
             call = Call(state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
             bind_call(self.current, call)  # compiled code reads the batch unchecked

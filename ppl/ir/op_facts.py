@@ -286,7 +286,7 @@ FACTS: dict[str, Facts] = {
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step", "own", None, *PLAIN),
     # what compiled programs are lowered to
     "copy": _lowered("fused"), **dict.fromkeys(("lu", "lu_solve"), _lowered("step")),
-    **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "turns", "draw_rows", "lanes"), _lowered("step")),
+    **dict.fromkeys(("gemm", "table_dot", "table_sum", "turns", "draw_rows", "lanes"), _lowered("step")),
 }  # fmt: skip
 
 

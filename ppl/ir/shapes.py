@@ -402,9 +402,3 @@ def _table_dot(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 def _table_sum(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """table (N, D), index (K,), x (K): x @ table[index]."""
     return Type(types[1].axes, types[0].shape[-1:], "float")
-
-
-@shape_rule("column_dot")
-def _column_dot(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """A product of rows of tables, of which each thread adds up some columns."""
-    return Type(types[0].axes, types[0].shape, "float")

@@ -22,7 +22,7 @@ from ppl.training.history import bounded_history_of
 from ppl.training.mutable_state import update_rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.result import Fit
-from ppl.training.setup import check_hyper, check_options, check_run_length, find_start, make_validator
+from ppl.training.setup import check_hyper, check_options, find_start, make_validator
 
 
 def fit_on_ranks(ranks: Communicator, program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> Fit:
@@ -68,7 +68,6 @@ def fit_on_ranks(ranks: Communicator, program: Any, data: tuple[Any, ...], given
 def _check_arguments(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
     """The data in order and the optimizer, once options have been checked."""
     check_options(given)
-    check_run_length(given["steps"], given["epochs"])
     if given["tune"] is not None and given["tune"] is not False:
         raise OptionError("tune= is for one process: pass on(comm) of the program that ppl.tune has made")
     transform = as_transform(given["optimizer"])

@@ -19,12 +19,12 @@ from ppl.runtime.binding import require_known_plates
 from ppl.training.batches import (
     ArrayBatches,
     Batch,
-    _too_large_to_convert,
-    _validate_arrays,
     arguments_with_rows,
     epoch_permutation,
     outermost_data_plate,
     row_count,
+    too_large_to_convert,
+    validate_arrays,
 )
 from ppl.training.streams import StreamBatches
 
@@ -33,7 +33,7 @@ class RankArrayBatches(ArrayBatches):
     """`Rows` of which every rank takes its part of each minibatch; `data` are those that this rank holds. Collective.
 
     A batch has the data of this rank, perhaps none, and its `size` is that of all ranks. Errors are those of `Rows` and
-    of `Portion`.
+    of `RankRowRange`.
     """
 
     reads_ahead = False
@@ -79,10 +79,10 @@ class RankArrayBatches(ArrayBatches):
         require_known_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
         mapped = [is_memory_mapped(d) for d, c in zip(arrays, self.cut, strict=True) if c]
         self._mapped = bool(mapped) and all(mapped)
-        self.checks = any(mapped) and _too_large_to_convert(arrays, compiled.binder)
+        self.checks = any(mapped) and too_large_to_convert(arrays, compiled.binder)
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
-        return compiled, _validate_arrays(compiled.binder, arrays, self.cut)[0]
+        return compiled, validate_arrays(compiled.binder, arrays, self.cut)[0]
 
     @property
     def all_rows_local(self) -> bool:
@@ -138,7 +138,7 @@ behind the end of a pass."""
 
 
 class RankStreamBatches(StreamBatches):
-    """A `Stream` of every rank's own part of each batch.
+    """A `StreamBatches` of every rank's own part of each batch.
 
     Noise and scales go by the rows of all ranks. So a rank has to know how many rows the others have before it computes
     its part, and reads one step ahead: `ask` says what comes, which ranks tell each other with the step before, and
@@ -147,7 +147,7 @@ class RankStreamBatches(StreamBatches):
     Parameters
     ----------
     rank : the number of this rank.
-    rest : arguments of `Stream`, and its errors.
+    rest : arguments of `StreamBatches`, and its errors.
     """
 
     reads_ahead = True

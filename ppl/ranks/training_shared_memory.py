@@ -32,7 +32,6 @@ from ppl.training.batches import Batch, needs_no_conversion
 from ppl.training.mutable_state import (
     LARGEST_COMPILED_RATE,
     BlockData,
-    BlockResults,
     EpochBlocks,
     MutableState,
     adapt_block_length,
@@ -206,7 +205,7 @@ def worth_shared_memory(ranks: Communicator, shared: PartitionedProgram, transfo
 
 
 def open_shared_window(ranks: Communicator, shared: PartitionedProgram, more: int = 0) -> SharedMemory | None:
-    """Memory of all ranks for a `CommonRun`, with `more` in the first area, or None without it. Collective."""
+    """Memory of all ranks for a `SharedMemoryRun`, with `more` in the first area, or None without it. Collective."""
     executable = shared.executable
     size = aligned_size(executable.n_params * np.dtype(executable.dtype).itemsize)
     own = size if ranks.rank else size * (1 + STATE_VECTORS) + more
@@ -241,13 +240,13 @@ class SharedMemoryTrainer(Trainer):
 
     Parameters
     ----------
-    compiled, executable : the program, and what `joint_executable` has made of it.
+    compiled, executable : the program, and what `shared_memory_executable` has made of it.
     whole : all rows.
     minibatches : the numbers of rows that steps have; none where each takes all rows.
     number, size : of this rank, and of all.
     """
 
-    listed = "TRAINED"
+    entry_point_list = "TRAINED"
 
     def __init__(self, compiled: Compiled, executable: Executable, whole: BoundData, minibatches: Sequence[int],
                  number: int, size: int):  # fmt: skip
@@ -282,7 +281,7 @@ class SharedMemoryTrainer(Trainer):
         """Memory for steps on so many rows; 0 stands for all."""
         exe = self.executable
         steps = BlockData(self.whole, np.zeros(rows, np.int64) if rows else None, rows, self.whole.total)
-        sizes = exe._sizes(self._rows_of(steps), self.compiled.settings.particles, 1)
+        sizes = exe._sizes(self._rows_per_step(steps), self.compiled.settings.particles, 1)
         slabs = exe._slabs(sizes)
         full = exe.layout_sizes(sizes, slabs)
         w, v = (shelf.take(exe.extent(x, full, slabs, self.size), t) for x, t in (("w", exe.float), ("v", np.int64)))
@@ -301,39 +300,12 @@ class SharedMemoryTrainer(Trainer):
         """See `Trainer`; all ranks call it with the same numbers, or with none."""
         exe, work = self.executable, self.works[steps.size]
         w, v = work.w, work.v
-        for plate, (scale, total) in self._scaled(steps, self._rows_of(steps)).items():
+        for plate, (scale, total) in self._row_scales(steps, self._rows_per_step(steps)).items():
             w[exe.plates.index(plate)], v[exe.memory.header.index(f"total_{plate}")] = scale, total
-        results = np.zeros((len(rates), len(self.names)))
-        live.block = BlockResults(live.step, self.names, results, steps.total)
         order = np.zeros(0, np.int64) if steps.rows is None else np.ascontiguousarray(steps.rows, np.int64)
-        first, second = live.vectors
-        return int(
-            exe.module.train(
-                live.flat,
-                first,
-                second,
-                self._gradient(live),
-                OPTIMIZER_RULES[live.rule.name],
-                np.asarray(rates, np.float64),
-                np.array([*live.rule.numbers, 0.0]),
-                1.0 / steps.total,
-                *self._extra(live, v, work.sizes, self.size),
-                w,
-                live.aux,
-                live.aux.copy(),
-                hypers,
-                np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF),
-                live.counter,
-                results,
-                order,
-                steps.size,
-                self.size,
-                exe.entry_points(1, self.listed),
-                np.zeros((0, len(self.data)), np.int64),
-                *self.data,
-                *work.batch,
-            )
-        )
+        more, regions = self._loop_arguments(live, v, work.sizes, self.size), exe.entry_points(1, self.entry_point_list)
+        size, places, data = steps.size, self.no_addresses, [*self.data, *work.batch]
+        return self._call_loop(live, steps.total, rates, hypers, more, w, order, size, self.size, regions, places, data)
 
     def _gradient(self, live: MutableState) -> np.ndarray:
         return self.gradient
@@ -341,8 +313,10 @@ class SharedMemoryTrainer(Trainer):
     gradient: np.ndarray
     """The memory of the gradient, which all ranks share."""
 
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        return *super()._extra(live, v, sizes, threads), self.communicator
+    def _loop_arguments(
+        self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
+    ) -> tuple[Any, ...]:
+        return *super()._loop_arguments(live, v, sizes, threads), self.communicator
 
     def _copies(self, live: MutableState, threads: int) -> np.ndarray:
         return self.copies
@@ -388,12 +362,12 @@ class PlannedBlock(NamedTuple):
 
 
 class SharedMemoryBlockRun(SharedMemoryRun):
-    """A `CommonRun` that takes many steps between two messages.
+    """A `SharedMemoryRun` that takes many steps between two messages.
 
     Parameters
     ----------
     trainer : what takes them.
-    window : as for `CommonRun`; the area of rank 0 has the trainer's memory behind the vectors of the state.
+    window : as for `SharedMemoryRun`; the area of rank 0 has the trainer's memory behind the vectors of the state.
     rest : arguments of `RankRun`.
     """
 
@@ -461,7 +435,7 @@ class SharedMemoryBlockRun(SharedMemoryRun):
         return np.array([1.0 if looked else min(limits)])
 
     def _raise_failures(self, heads: np.ndarray, error: BaseException | None) -> None:
-        """See `CommonRun`; ranks compare the rates of all steps of a block."""
+        """See `SharedMemoryRun`; ranks compare the rates of all steps of a block."""
         super()._raise_failures(heads, error)
         if (heads[:, 0] == STEP).all():
             self._allowed = int(heads[0, FIXED_ENTRIES])
@@ -504,13 +478,13 @@ class SharedMemoryBlockRun(SharedMemoryRun):
 
     def _record(self, bar: Any) -> None:
         """Write the steps of a block into the history."""
-        block, size = self._live.block, self.source.batch_size
+        block, size = self._live.block_results, self.source.batch_size
         assert block is not None
         for key, values in block.scalars(self.step).items():
             self.history.setdefault(key, []).extend(values)
             self.metrics[key] = values[-1]
         self.history["step"].extend(range(block.at + 1, self.step + 1))
-        self._live.block = None
+        self._live.block_results = None
         for loss in self.history["loss"][block.at - self.step :] if bar.shown else ():
             bar.step(loss, size)
 

@@ -50,7 +50,7 @@ class Compiled(PlannedModel):
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self.c_functions: dict[str, Any] = {}
-        self.trainers: dict[tuple[bool, str], Any] = {}
+        self.trainers: dict[bool, Any] = {}
         self.shared_out: dict[Any, Any] = {}
         self.lock = threading.RLock()
 

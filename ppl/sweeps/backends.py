@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from importlib.util import find_spec
 from types import FrameType
 from typing import Any
@@ -35,12 +35,12 @@ class Interrupted(BaseException):
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """Environment of a worker that may use so many threads."""
+    """Return the environment of a worker that may use so many threads."""
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 def run_serially(tasks: Sequence[RunTask], workers: int, threads: int) -> Iterator[IndexedRow]:
-    """One task after the other in this process, which keeps its own number of threads."""
+    """Carry out one task after the other in this process, which keeps its own number of threads."""
     for i, task in enumerate(tasks):
         with _end_on_ctrl_c():
             row = execute_run(task)
@@ -67,100 +67,77 @@ def _end_on_ctrl_c() -> Iterator[None]:
 
 
 def run_in_processes(tasks: Sequence[RunTask], workers: int, threads: int) -> Iterator[IndexedRow]:
-    """Tasks in processes that joblib's `loky` starts, one executor a worker."""
-    waiting: queue.SimpleQueue[tuple[int, RunTask]] = queue.SimpleQueue()
-    done: queue.SimpleQueue[IndexedRow | BaseException] = queue.SimpleQueue()
-    for item in enumerate(tasks):
-        waiting.put(item)
-    slots = [WorkerThread(waiting, done, threads) for _ in range(min(workers, len(tasks)))]
+    """Carry out tasks in processes that joblib's `loky` starts, one executor a worker."""
+    from joblib.externals.loky.process_executor import BrokenProcessPool  # optional
+
+    waiting = iter(enumerate(tasks))
+    running: dict[Future[Row], tuple[int, RunTask, WorkerProcess]] = {}
+
+    def start_next(worker: WorkerProcess | None) -> None:
+        if (item := next(waiting, None)) is None:
+            if worker is not None:
+                worker.close(False)
+            return
+        worker = WorkerProcess(threads) if worker is None else worker
+        try:
+            future = worker.submit(item[1])
+        except BrokenProcessPool:  # killed while it had nothing to do
+            worker = WorkerProcess(threads)
+            future = worker.submit(item[1])
+        running[future] = *item, worker
+
     try:
-        for slot in slots:
-            slot.start()
-        for _ in tasks:
-            found = done.get()
-            if isinstance(found, BaseException):
-                raise found
-            yield found
-    finally:
-        for slot in slots:
-            slot.end()
-        for slot in slots:
-            slot.join(SHUTDOWN_SECONDS)
-            slot.kill()
-
-
-class WorkerThread(threading.Thread):
-    """A thread that gives one worker process a task after the other, and starts another if it ends."""
-
-    def __init__(self, waiting: Any, done: Any, threads: int):
-        super().__init__(daemon=True)
-        self._waiting, self._done, self._threads = waiting, done, threads
-        self._lock, self._ending = threading.Lock(), False
-        self._executor: Any = None
-        self._process: int | None = None
-
-    def run(self) -> None:
-        """Work until there are no more tasks, or `end` is called."""
-        try:
-            while not self._ending:
+        for _ in range(min(workers, len(tasks))):
+            start_next(None)
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                i, task, worker = running.pop(future)
+                free: WorkerProcess | None = worker
                 try:
-                    i, task = self._waiting.get_nowait()
-                except queue.Empty:
-                    return
-                row = self._row(task)
-                if not self._ending:
-                    self._done.put((i, row))
-        except BaseException as error:
-            self._done.put(error)
-        finally:
-            self._close()
+                    row = future.result()
+                except BrokenProcessPool as error:
+                    row = store_killed_row(task, f"its worker process ended: {_exit_codes(error)}")
+                    worker.close(True)
+                    free = None
+                except Exception as error:  # what cannot be sent to a worker, or back
+                    row = failed_row(task.run, in_words(error))
+                start_next(free)
+                yield i, row
+    finally:
+        for _, _, worker in running.values():
+            worker.terminate()
+        wait(running, SHUTDOWN_SECONDS)
+        for _, _, worker in running.values():
+            worker.close(True)
 
-    def _row(self, task: RunTask) -> Row:
-        from joblib.externals.loky.process_executor import BrokenProcessPool  # optional
 
-        if self._executor is None:
-            self._open()
-        try:
-            return self._executor.submit(execute_run, task).result()
-        except BrokenProcessPool as error:
-            self._close()
-            return {} if self._ending else store_killed_row(task, f"its worker process ended: {_exit_codes(error)}")
-        except Exception as error:  # what cannot be sent to a worker, or back
-            return failed_row(task.run, in_words(error))
+class WorkerProcess:
+    """A process that works on one run at a time, in an executor of its own."""
 
-    def _open(self) -> None:
+    def __init__(self, threads: int):
         from joblib.externals.loky import ProcessPoolExecutor  # optional
 
-        with self._lock:
-            if self._ending:
-                raise OptionError("the sweep is ending")
-            self._executor = ProcessPoolExecutor(
-                1, env=thread_limits(self._threads), initializer=_start_worker, initargs=(os.getpid(),)
-            )
-        self._process = self._executor.submit(os.getpid).result()
+        self._executor = ProcessPoolExecutor(
+            1, env=thread_limits(threads), initializer=_prepare_worker, initargs=(os.getpid(),)
+        )
+        self._process = self._executor.submit(os.getpid)
 
-    def _close(self) -> None:
-        with self._lock:
-            executor, self._executor, self._process = self._executor, None, None
-        if executor is not None:
-            executor.shutdown(wait=True)
+    def submit(self, task: RunTask) -> Future[Row]:
+        """Begin a run."""
+        return self._executor.submit(execute_run, task)
 
-    def end(self) -> None:
-        """Take no more tasks; a worker that is at one writes its checkpoint and ends."""
-        with self._lock:
-            self._ending = True
-            if self._process is not None and self.is_alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._process, signal.SIGTERM)
+    def terminate(self) -> None:
+        """Have a process that is at a run write its checkpoint and end."""
+        if self._process.done() and not self._process.exception():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.result(), signal.SIGTERM)
 
-    def kill(self) -> None:
-        """End a worker that has not ended by itself."""
-        with self._lock:
-            if self._executor is not None:
-                self._executor.shutdown(wait=False, kill_workers=True)
+    def close(self, kill: bool) -> None:
+        """Have the process end when it has nothing to do, or `kill` it."""
+        self._executor.shutdown(wait=not kill, kill_workers=kill)
 
 
-def _start_worker(parent: int) -> None:
+def _prepare_worker(parent: int) -> None:
     """Leave Ctrl-C, which a terminal sends to every process, to the process of the sweep; end when that has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
@@ -176,13 +153,13 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _exit_codes(error: BaseException) -> str:
-    """The exit codes in the message of loky."""
+    """Return the exit codes in the message of loky."""
     text = str(error)
     return text.partition("{")[2].partition("}")[0] or in_words(error)
 
 
 def run_in_cluster(client: Any, tasks: Sequence[RunTask], workers: int, threads: int) -> Iterator[IndexedRow]:
-    """Tasks in a Dask cluster: that of `client`, or one of processes on this machine."""
+    """Carry out tasks in a Dask cluster: that of `client`, or one of processes on this machine."""
     from distributed import Client, LocalCluster, as_completed  # optional
 
     with contextlib.ExitStack() as stack:
@@ -199,7 +176,7 @@ def run_in_cluster(client: Any, tasks: Sequence[RunTask], workers: int, threads:
 
 
 def _submit_in_turn(client: Any, tasks: Sequence[RunTask], as_completed: Any) -> Iterator[IndexedRow]:
-    """The rows of tasks, of which the cluster has one a thread: a worker that is lost takes no others with it."""
+    """Submit one task a thread of the cluster at a time, so that a lost worker takes no others with it."""
     waiting, futures = iter(enumerate(tasks)), {}
 
     def send() -> list[Any]:
@@ -231,7 +208,7 @@ def _row_of_future(future: Any, task: RunTask) -> Row:
 
 
 def choose_backend(backend: Any) -> Callable[[Sequence[RunTask], int, int], Iterator[IndexedRow]]:
-    """The backend of a name, or of a client of Dask.
+    """Return the backend of a name, or of a client of Dask.
 
     Raises
     ------

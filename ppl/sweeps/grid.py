@@ -26,6 +26,7 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.errors import OptionError
+from ppl.moved import MOVED
 
 LIBRARY_PATHS = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -33,7 +34,7 @@ PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
 def hash_code(function: Any) -> str:
-    """The hash of a function, a `functools.partial` or an object that is called."""
+    """Return the hash of a function, a `functools.partial` or an object that is called."""
     digest = hashlib.blake2b(digest_size=12)
     for word in _collect_words(function):
         digest.update(f"{len(word)}:".encode() + word)
@@ -41,7 +42,7 @@ def hash_code(function: Any) -> str:
 
 
 def _collect_words(function: Any) -> list[bytes]:
-    """The words of all that `function` reaches, each function once."""
+    """Return the words of all that `function` reaches, each function once."""
     words: list[bytes] = []
     seen: set[int] = set()
     waiting = [function]
@@ -67,19 +68,19 @@ def _collect_words(function: Any) -> list[bytes]:
 
 
 def _is_library(function: FunctionType) -> bool:
-    """Whether a function is of Python, of an installed package or of this one."""
+    """Return whether a function is of Python, of an installed package or of this one."""
     name = function.__module__ or ""
     return function.__code__.co_filename.startswith(LIBRARY_PATHS) or f"{name}.".startswith("ppl.")
 
 
 def _constant_bytes(value: Any) -> bytes:
-    """The text of a constant; the order of a set is that of its entries' texts."""
+    """Return the text of a constant; the order of a set is that of its entries' texts."""
     text = str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
     return text.encode("utf-8", "backslashreplace")
 
 
 def _underlying_function(value: Any) -> FunctionType | None:
-    """The Python function behind a value: itself, what it wraps, or what a model or compiled function is made of."""
+    """Return the Python function behind a value: itself, what it wraps, or what a model is made of."""
     if isinstance(value, FunctionType):
         return value
     for name in ("py_func", "fn", "__func__", "__wrapped__"):
@@ -93,7 +94,7 @@ def _underlying_function(value: Any) -> FunctionType | None:
 
 
 def _code_words(code: CodeType, doc: str | None = None) -> list[bytes]:
-    """Bytecode with its names and constants, less the docstring."""
+    """Return bytecode with its names and constants, less the docstring."""
     words = [code.co_code, repr((code.co_names, code.co_varnames, code.co_freevars)).encode()]
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -104,7 +105,7 @@ def _code_words(code: CodeType, doc: str | None = None) -> list[bytes]:
 
 
 def _referenced_values(function: FunctionType) -> list[Any]:
-    """Defaults, and what the names of a function stand for, in a fixed order."""
+    """Return defaults, and what the names of a function stand for, in a fixed order."""
     found: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for cell in function.__closure__ or ():
         try:
@@ -140,7 +141,7 @@ class PlannedRun(NamedTuple):
 
 
 def plan_runs(grid: Any) -> tuple[PlannedRun, ...]:
-    """The runs of a grid in order, each once.
+    """Return the runs of a grid in order, each once.
 
     A grid is a dict of settings, or a sequence of such dicts, whose runs follow one another. A list, range, rank-1
     array or dict of labels has the alternatives of a setting; anything else is its one value.
@@ -163,7 +164,7 @@ def plan_runs(grid: Any) -> tuple[PlannedRun, ...]:
 
 
 def _combinations(part: Any) -> Iterator[PlannedRun]:
-    """The runs of one dict: all combinations, the last setting changing fastest."""
+    """Yield the runs of one dict: all combinations, the last setting changing fastest."""
     if not isinstance(part, Mapping) or not all(isinstance(n, str) and n.isidentifier() for n in part):
         raise OptionError(f"sweep: grid must map names of arguments of build to values, which {shown(part)} does not")
     if taken := sorted(set(part) & set(RESERVED_COLUMNS)):
@@ -177,7 +178,7 @@ def _combinations(part: Any) -> Iterator[PlannedRun]:
 
 
 def _alternatives(name: str, values: Any) -> Iterator[tuple[Any, Cell, Any]]:
-    """(value, what is shown, what is hashed) of every alternative of a setting."""
+    """Yield (value, what is shown, what is hashed) of every alternative of a setting."""
     if isinstance(values, Mapping):
         for label, value in values.items():
             cell = _to_python_number(label) if isinstance(label, np.generic) else label
@@ -199,7 +200,7 @@ def _alternatives(name: str, values: Any) -> Iterator[tuple[Any, Cell, Any]]:
 
 
 def canonical_value(value: Any) -> Any:
-    """What a value means, as JSON that is the same in every process.
+    """Return what a value means, as JSON that is the same in every process.
 
     Raises
     ------
@@ -222,10 +223,10 @@ def canonical_value(value: Any) -> Any:
             raise OptionError("a function without a name")
         return ["function", value.__qualname__, hash_code(value)]
     if isinstance(value, type):
-        return ["class", value.__module__, value.__qualname__]
+        return ["class", _first_module(value), value.__qualname__]
     if isinstance(value, functools.partial):
         return ["partial", *map(canonical_value, (value.func, value.args, value.keywords))]
-    kind = [type(value).__module__, type(value).__qualname__]
+    kind = [_first_module(type(value)), type(value).__qualname__]
     if isinstance(value, TYPES_WITH_FULL_REPR) or kind[0].startswith("ppl.training.optim."):
         return ["object", *kind, _full_repr(value)]
     if dataclasses.is_dataclass(value):
@@ -235,8 +236,15 @@ def canonical_value(value: Any) -> Any:
     return ["content", *kind, _content_hash(value)]
 
 
+def _first_module(kind: type) -> str:
+    """Return the first module that a class has stood in, so that keys of runs on disk stay when it moves."""
+    file = kind.__qualname__.lower()
+    moved = (old for old, new in MOVED.items() if new == kind.__module__)
+    return next((old for old in moved if old.rpartition(".")[2].replace("_", "") == file), kind.__module__)
+
+
 def _full_repr(value: Any) -> str:
-    """What an object says of itself."""
+    """Return what an object says of itself; raise OptionError where that does not tell it from others."""
     text = shown(value, 10_000)
     if " at 0x" in text or "<lambda>" in text or len(text) >= 10_000 or text == f"a {type(value).__name__}":
         raise OptionError(NOT_RECOGNISABLE)
@@ -244,7 +252,7 @@ def _full_repr(value: Any) -> str:
 
 
 def _content_hash(value: Any) -> str:
-    """A hash of what an object is pickled to, which does not depend on the order of sets and dicts."""
+    """Return a hash of what an object is pickled to, which does not depend on the order of sets and dicts."""
     if not any("__repr__" in vars(kind) for kind in type(value).__mro__[:-1]):
         raise OptionError(NOT_RECOGNISABLE)
     try:
@@ -258,12 +266,12 @@ def _content_hash(value: Any) -> str:
 
 
 def _to_python_number(value: Any) -> Any:
-    """Python's own number in place of NumPy's."""
+    """Return Python's own number in place of NumPy's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _table_cell(value: Any) -> Cell:
-    """What a table shows of a value."""
+    """Return what a table shows of a value."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return getattr(value, "__name__", None) or shown(value)

@@ -67,7 +67,7 @@ class RunFolder:
             yield True
 
     def read_row(self) -> Row | None:
-        """What the run has come to, None if that is not known."""
+        """Return what the run has come to, None if that is not known."""
         path = self.path / "row.json"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -95,9 +95,16 @@ class RunFolder:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a file beside its place and move it there."""
+    with moved_when_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+@contextlib.contextmanager
+def moved_when_whole(path: Path) -> Iterator[Path]:
+    """Yield a place beside `path` for a file, which is moved there at the end, or removed after an error."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        yield temporary
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -137,7 +144,7 @@ def claim_folder(root: Path, code: str, keep: bool) -> None:
 
 
 def _stored_build_hash(path: Path) -> str | None:
-    """The hash of the `build` that a folder belongs to; None if it is new, "" if nobody can tell."""
+    """Return the hash of the `build` that a folder belongs to; None if it is new, "" if nobody can tell."""
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["build"])
     except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +154,7 @@ def _stored_build_hash(path: Path) -> str | None:
 
 
 def rows_outside_plan(root: Path, plan: tuple[PlannedRun, ...]) -> list[Row]:
-    """Rows of runs in the folder that are not in the plan, by key."""
+    """Return the rows of runs in the folder that are not in the plan, by key."""
     own = {run.key for run in plan}
     keys = sorted(p.name for p in (root / "runs").iterdir() if p.is_dir() and p.name not in own)
     return [row for key in keys if (row := RunFolder(root, key).read_row()) is not None]
@@ -175,7 +182,7 @@ class RunTask(NamedTuple):
 
 
 def execute_run(task: RunTask) -> Row:
-    """The row of a run: as it is stored if the run is finished, else after its work has been done."""
+    """Work on a run unless it is finished, and return its row."""
     folder = RunFolder(task.root, task.run.key)
     try:
         with folder.locked(task.wait) as ours:
@@ -190,7 +197,7 @@ def execute_run(task: RunTask) -> Row:
 
 
 def _should_retry(stored: Row, task: RunTask) -> bool:
-    """Whether a run with a row is to be worked on again."""
+    """Return whether a run with a row is to be worked on again."""
     if stored["status"] == "done" or float(stored.get("ended", 0.0)) >= task.began:
         return False
     return stored["status"] == "killed" or task.retry
@@ -258,11 +265,11 @@ def _train(call: functools.partial[Fit], task: RunTask, folder: RunFolder) -> di
 
 
 FIT_RESULTS = ("loss", "validation", "best_validation")
-"""What `_of_fit` measures."""
+"""What `_results_of_fit` measures."""
 
 
 def _results_of_fit(found: Fit) -> dict[str, Any]:
-    """Steps, the mean loss of the last tenth of them, and the last and the best validation."""
+    """Return steps, the mean loss of the last tenth of them, and the last and the best validation."""
     history = found.history
     results: dict[str, Any] = {"steps": found.state.step}
     loss = history.get("loss", np.zeros(0))
@@ -275,7 +282,7 @@ def _results_of_fit(found: Fit) -> dict[str, Any]:
 
 
 def _check_results(results: Mapping[str, Any], run: PlannedRun) -> dict[str, Any]:
-    """Results that a table can hold.
+    """Return results that a table can hold.
 
     Raises
     ------
@@ -294,12 +301,12 @@ def _check_results(results: Mapping[str, Any], run: PlannedRun) -> dict[str, Any
 
 
 def make_row(run: PlannedRun, status: str, results: Mapping[str, Any] | None = None, error: str = "") -> Row:
-    """The row of a run."""
+    """Return the row of a run."""
     return {"run": run.key, "settings": run.cells, "status": status, "results": dict(results or {}), "error": error}
 
 
 def failed_row(run: PlannedRun, error: str, trace: str = "", status: str = "failed") -> Row:
-    """The row of a run that has failed, or whose worker was killed."""
+    """Return the row of a run that has failed, or whose worker was killed."""
     return {**make_row(run, status, error=error), "traceback": trace}
 
 

@@ -20,7 +20,7 @@ from ppl.names import guessed, keywords
 from ppl.sweeps import backends
 from ppl.sweeps.grid import PlannedRun, hash_code, plan_runs
 from ppl.sweeps.runs import BUSY, Row, RunTask, claim_folder, rows_outside_plan
-from ppl.sweeps.table import Sweep, writer
+from ppl.sweeps.table import Sweep, table_writer
 
 
 @keywords
@@ -86,7 +86,7 @@ def sweep(
         integer("sweep: every", every, 1, MANY)
     if changed not in ("raise", "keep"):
         raise OptionError(f'sweep: changed must be "raise" or "keep", not {changed!r}')
-    write, run = writer(table), backends.choose_backend(backend)
+    write, run = table_writer(table), backends.choose_backend(backend)
     count = max(1, _available_cores() // threads) if workers is None else integer("sweep: workers", workers, 1, MANY)
     if backend != "serial":
         _check_picklable(build, measure, plan)
@@ -159,7 +159,7 @@ class TableFile:
 
 
 def _available_cores() -> int:
-    """Cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from importlib.util import find_spec
@@ -23,14 +20,14 @@ from ppl.notebook.html import table as html_table
 from ppl.notebook.html import titled_block
 from ppl.records import dataclass
 from ppl.runtime.state import State, load_state
-from ppl.sweeps.runs import Row, RunFolder, write_text_atomically
+from ppl.sweeps.runs import Row, RunFolder, moved_when_whole, write_text_atomically
 from ppl.text_table import format_number, render_table, seconds
 
 FIRST_COLUMNS, LAST_COLUMNS = ("run",), ("seconds", "attempts", "error")
 
 
 def flatten_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows with one entry a column."""
+    """Return rows with one entry a column."""
     found = []
     for row in rows:
         last = {name: row.get(name) for name in LAST_COLUMNS}
@@ -38,8 +35,8 @@ def flatten_rows(rows: Iterable[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def columns(rows: Sequence[Row]) -> list[str]:
-    """Names of all columns: settings before the status, results behind it."""
+def column_names(rows: Sequence[Row]) -> list[str]:
+    """Return the names of all columns: settings before the status, results behind it."""
     settings = dict.fromkeys(name for row in rows for name in row["settings"])
     results = dict.fromkeys(name for row in rows for name in row["results"])
     return list(dict.fromkeys([*FIRST_COLUMNS, *settings, "status", *results, *LAST_COLUMNS]))
@@ -47,7 +44,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """Write a table as CSV (UTF-8); floats so that they read back to the same bits."""
-    out, names = io.StringIO(), columns(rows)
+    out, names = io.StringIO(), column_names(rows)
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
     for row in flatten_rows(rows):
@@ -60,15 +57,9 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     from pyarrow import Table, parquet  # optional
 
     given = flatten_rows(rows)
-    table = Table.from_pydict({name: _to_one_type([row.get(name) for row in given]) for name in columns(rows)})
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
+    table = Table.from_pydict({name: _to_one_type([row.get(name) for row in given]) for name in column_names(rows)})
+    with moved_when_whole(path) as temporary:
         parquet.write_table(table, temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _to_one_type(values: list[Any]) -> list[Any]:
@@ -81,8 +72,8 @@ def _to_one_type(values: list[Any]) -> list[Any]:
 WRITERS = {"csv": write_csv, "parquet": write_parquet}
 
 
-def writer(kind: str) -> Any:
-    """The function that writes tables of a kind.
+def table_writer(kind: str) -> Any:
+    """Return the function that writes tables of a kind.
 
     Raises
     ------
@@ -121,7 +112,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
     @property
     def columns(self) -> list[str]:
         """Names of the columns."""
-        return columns(self.stored)
+        return column_names(self.stored)
 
     @property
     def settings(self) -> list[str]:
@@ -152,7 +143,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
         return iter(self.rows)
 
     def state(self, index: int) -> State:
-        """The trained state of a run, read from its checkpoint.
+        """Return the trained state of a run, read from its checkpoint.
 
         Raises
         ------
@@ -166,7 +157,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
         return load_state(RunFolder(self.folder, self.stored[index]["run"]).checkpoint)
 
     def best(self, by: str = "validation") -> int:
-        """The index of the run whose result `by` is least.
+        """Return the index of the run whose result `by` is least.
 
         Raises
         ------
@@ -191,7 +182,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
         write_parquet(Path(path), self.stored)
 
     def table(self) -> str:
-        """One row a run."""
+        """Return the table as text, one row a run."""
         shown_columns = [c for c in self.columns if c not in ("run", "attempts", "error")]
         cells = [[_format_cell(name, row.get(name)) for name in shown_columns] for row in self.rows]
         return render_table(["#", *shown_columns], [[str(i), *row] for i, row in enumerate(cells)], self._notes(), 140)
@@ -214,7 +205,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
         return titled_block(f"Sweep, {len(self)} runs", html_table(("#", *self.columns[1:]), rows))
 
     def compared(self, over: Any = "seed", value: str | None = None) -> SweepComparison:
-        """The runs by setting, those that differ in `over` alone put together; see `ppl.compare`."""
+        """Pool the runs that differ in `over` alone; see `ppl.compare`."""
         results = list(dict.fromkeys(name for row in self.stored for name in row["results"]))
         if value is not None and value not in results:
             unknown("result", value, results)
@@ -252,7 +243,7 @@ class Pooled:
 
     @classmethod
     def of(cls, rows: Sequence[Row], name: str) -> Pooled:
-        """The mean over the rows that are done and have a number."""
+        """Return the mean over the rows that are done and have a number."""
         values = [v for row in rows if (v := _numeric_result(row, name)) is not None]
         bad = sum(not math.isfinite(v) for v in values)
         if bad or not values:
@@ -306,7 +297,7 @@ class SweepComparison(Mapping[str, Mapping[str, Pooled]]):
         return min(known, key=lambda label: known[label])
 
     def table(self) -> str:
-        """One row a setting, the best first."""
+        """Return the table as text, one row a setting, the best first."""
         shown_names = list(next(iter(self.results.values()), {}))
         order = sorted(self.results, key=lambda x: _nan_last(self.results[x][self.by].mean) if self.by else 0.0)
         rows = [[x, "{} of {}".format(*self.runs[x]), *(str(self.results[x][n]) for n in shown_names)] for x in order]
@@ -324,7 +315,7 @@ def _nan_last(x: float) -> float:
 
 
 def _numeric_result(row: Row, name: str) -> float | None:
-    """A result as a number, if the run is done and has it."""
+    """Return a result as a number, if the run is done and has it."""
     value = row["results"].get(name)
     good = row["status"] == "done" and isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if good else None

@@ -87,10 +87,10 @@ class ArrayBatches:
         self.cut, self.binder = arguments_with_rows(compiled), compiled.binder
         given = [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)]
         mapped = [is_memory_mapped(d) and c for d, c in zip(given, self.cut, strict=True)]
-        self.gathers = any(mapped) and (prefetch is not None or _too_large_to_convert(given, compiled.binder))
+        self.gathers = any(mapped) and (prefetch is not None or too_large_to_convert(given, compiled.binder))
         if prefetch is not None and not self.gathers:
             raise OptionError("prefetch= is for batches= and memory-mapped arrays: rows in memory are not waited for")
-        self.data, self.whole = (tuple(given), None) if self.gathers else _validate_arrays(self.binder, given, self.cut)
+        self.data, self.whole = (tuple(given), None) if self.gathers else validate_arrays(self.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
         self.count = row_count(compiled, self.data)
@@ -108,11 +108,11 @@ class ArrayBatches:
         check_accumulate(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
         self.prefetch = self._read_ahead() if prefetch is None and self.gathers else prefetch or 0
-        self._rowed = [self.cut[self.binder.arguments.index(spec.name)] for spec in self.binder.inputs]
+        self._inputs_with_rows = [self.cut[self.binder.arguments.index(spec.name)] for spec in self.binder.inputs]
         self.has_rows, self._pool = plate is not None, ArrayPool(2 * self.prefetch + 2)
 
     def _read_ahead(self) -> int:
-        """Steps to read ahead: as many as `AHEAD_BYTES` hold."""
+        """Return how many steps to read ahead: as many as `PREFETCH_BYTES` hold."""
         entries = sum(d[:1].size for d, cut in zip(self.data, self.cut, strict=True) if cut)
         nbytes = entries * self.batch_size * self.binder.dtype.itemsize
         return max(2, min(MOST_PREFETCHED, PREFETCH_BYTES // max(1, nbytes)))
@@ -128,7 +128,7 @@ class ArrayBatches:
         return -(-self.count // self.batch_size)
 
     def used(self, batch: Batch | None) -> None:
-        """The step on a batch has been taken."""
+        """Note that the step on a batch has been taken."""
 
     def resume(self, place: tuple[int, int] | None) -> None:
         """Begin where a checkpoint ends: the step says where that is."""
@@ -139,7 +139,7 @@ class ArrayBatches:
             self._reader.close(hurried)
 
     def batches(self, step: int) -> Iterator[Batch]:
-        """Batches from global step `step` on, without end."""
+        """Yield batches from global step `step` on, without end."""
         source = self._batches(step)
         if self.gathers and self.prefetch:
             self._reader = Prefetcher(source, self.prefetch)
@@ -159,57 +159,57 @@ class ArrayBatches:
             order = epoch_permutation(self.seed, epoch, self.count)
             few = max(1, self.prefetch // 4) if self.binds else 1
             for i in range(first, per_epoch, few):
-                yield from self._bound(order[i * size : (i + few) * size], total, i + few >= per_epoch)
+                yield from self._read_batches(order[i * size : (i + few) * size], total, i + few >= per_epoch)
             step += per_epoch - first
 
-    def _bound(self, rows: np.ndarray, total: Any, ends: bool) -> Iterator[Batch]:
-        """The batches of some rows, read and checked together; `ends`: an epoch ends behind them."""
-        size, whole = self.batch_size, self._of(rows)
+    def _read_batches(self, rows: np.ndarray, total: Any, ends: bool) -> Iterator[Batch]:
+        """Yield the batches of some rows, read and checked together; `ends`: an epoch ends behind them."""
+        size, whole = self.batch_size, self._batch_of_rows(rows)
         try:
             bound = self.binder.bind(whole.data, rows, total) if self.binds else None
         except DataError:
             if len(rows) <= size:
                 raise
             for i in range(0, len(rows), size):  # the batches before the bad one are good
-                yield from self._bound(rows[i : i + size], total, ends and i + size >= len(rows))
+                yield from self._read_batches(rows[i : i + size], total, ends and i + size >= len(rows))
             return
         for i in range(0, len(rows), size):
             part, last = slice(i, min(i + size, len(rows))), i + size >= len(rows)
             data = tuple(d[part] if cut else d for d, cut in zip(whole.data, self.cut, strict=True))
             batch = whole._replace(data=data, rows=rows[part], size=part.stop - i, last=ends and last)
-            yield batch if bound is None else batch._replace(bound=bound.part(self.plate, self._rowed, part))
+            yield batch if bound is None else batch._replace(bound=bound.part(self.plate, self._inputs_with_rows, part))
 
-    def _of(self, rows: np.ndarray, last: bool = False) -> Batch:
-        """The batch of some rows."""
-        take = self._read if self.gathers else np.ndarray.__getitem__
+    def _batch_of_rows(self, rows: np.ndarray, last: bool = False) -> Batch:
+        """Return the batch of some rows."""
+        take = self._read_rows if self.gathers else np.ndarray.__getitem__
         data = tuple(take(d, rows) if cut else d for d, cut in zip(self.data, self.cut, strict=True))
         return Batch(data, rows, self._totals(), len(rows), self.gathers, last)
 
     def _totals(self) -> Any:
-        """The rows of the data set: a number, or by plate where they were given so."""
+        """Return the rows of the data set: a number, or by plate where they were given so."""
         return self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
 
-    def _read(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Rows of a file, in memory that batches before them may have been in."""
+    def _read_rows(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Read rows of a file into memory that batches before them may have been in."""
         out = empty_rows(self._pool, np.asarray(array), len(rows))
         return np.take(np.asarray(array), rows, axis=0, out=out, mode="clip")  # without `mode` it makes a second copy
 
-    def drawn(self, seed: int) -> Callable[[int], Batch] | None:
-        """Other batches than those of the run, by number; None where a step takes all rows, or files are read."""
+    def batches_of_another_order(self, seed: int) -> Callable[[int], Batch] | None:
+        """Return other batches than the run's, by number; None where a step takes all rows, or files are read."""
         if self.gathers or self.steps_per_epoch == 1:
             return None
         order, size = epoch_permutation(seed, 0, self.count), self.batch_size
-        return lambda i: self._of(order[i % (self.count // size) * size :][:size])
+        return lambda i: self._batch_of_rows(order[i % (self.count // size) * size :][:size])
 
 
 def empty_rows(pool: ArrayPool, like: np.ndarray, rows: int) -> np.ndarray:
-    """Memory for so many rows of an array, from a pool."""
+    """Return memory for so many rows of an array, from a pool."""
     shape = (rows, *like.shape[1:])
     return pool.empty("rows", math.prod(shape), like.dtype).reshape(shape)
 
 
 def epoch_permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-    """The order of n rows in an epoch: a pure function of (seed, epoch), the same in every version of NumPy.
+    """Return the order of n rows in an epoch: a pure function of (seed, epoch), the same in every version of NumPy.
 
     Rows are sorted by the SplitMix64 sequence of a key made of both (Steele, Lea and Flood, 2014), whose
     values are distinct.
@@ -232,12 +232,12 @@ def check_accumulate(accumulate: int, batch_size: int | None) -> None:
 
 
 def outermost_data_plate(compiled: Any) -> Any:
-    """The outermost plate whose length is that of the data, or None."""
+    """Return the outermost plate whose length is that of the data, or None."""
     return compiled.binder.outer
 
 
 def row_count(compiled: Any, data: Sequence[Any]) -> int:
-    """Length of the outermost data plate; 1 without one. A DataError where its arguments have different lengths."""
+    """Return the length of the outermost data plate, 1 without one; DataError where arguments differ in it."""
     binder = compiled.binder
     given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, binder.cut, strict=True) if c]
     for name, rows in given:
@@ -249,13 +249,13 @@ def row_count(compiled: Any, data: Sequence[Any]) -> int:
 
 
 def arguments_with_rows(compiled: Any) -> tuple[bool, ...]:
-    """Which data arguments the outermost data plate opens; one that the model does not use is not cut."""
+    """Return which data arguments the outermost data plate opens; one that the model does not use is not cut."""
     found: tuple[bool, ...] = compiled.binder.cut
     return found
 
 
 def order_arguments(names: Sequence[str], data: Sequence[Any], what: str = "the data") -> tuple[Any, ...]:
-    """Data arguments in the program's order; a single dict gives them by name. Messages call them `what`.
+    """Return data arguments in the program's order; a single dict gives them by name. Messages call them `what`.
 
     Raises
     ------
@@ -273,24 +273,24 @@ def order_arguments(names: Sequence[str], data: Sequence[Any], what: str = "the 
     return tuple(given[name] for name in names)
 
 
-def _too_large_to_convert(data: Sequence[np.ndarray], binder: Any) -> bool:
-    """Whether data are too large to be converted at once."""
+def too_large_to_convert(data: Sequence[np.ndarray], binder: Any) -> bool:
+    """Return whether data are too large to be converted at once."""
     return sum(d.size for d in data) * binder.dtype.itemsize > CONVERTED_BYTES
 
 
 def needs_no_conversion(source: Any) -> bool:
-    """Whether arrays have the types and the order that compiled code reads, so that none of them is copied."""
+    """Return whether arrays have the types and the order that compiled code reads, so that none of them is copied."""
     binder = source.binder
     types = {spec.name: NUMPY_DTYPES.get(spec.dtype, binder.dtype) for spec in binder.inputs}
     given = dict(zip(binder.arguments, source.data, strict=True))
     return all(given[name].dtype == kind and given[name].flags.c_contiguous for name, kind in types.items())
 
 
-def _validate_arrays(
+def validate_arrays(
     binder: Any, data: list[np.ndarray], cut: Sequence[bool]
 ) -> tuple[tuple[np.ndarray, ...], BoundData | None]:
-    """Checked `data`; converted here, and bound, if that costs little memory, else batch by batch."""
-    if not _too_large_to_convert(data, binder) or not any(cut):
+    """Check `data`; convert and bind them here if that costs little memory, else batch by batch."""
+    if not too_large_to_convert(data, binder) or not any(cut):
         bound = binder.bind(data)
         used = dict(zip((spec.name for spec in binder.inputs), bound.arrays, strict=True))
         return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True)), bound

@@ -58,14 +58,32 @@ class Checkpoints:
         flag("Checkpoints: best", self.best)
 
 
+def checkpoint_policy(option: Any) -> Checkpoints:
+    """Return the policy that `checkpoint=` of `ppl.fit` says: itself, or that of a path or (path, every).
+
+    Raises
+    ------
+    OptionError
+        It is none of these, no path, or `every` not a positive number of steps.
+    """
+    if isinstance(option, Checkpoints):
+        return option
+    pair = isinstance(option, (tuple, list))
+    if pair and len(option) != 2:
+        raise OptionError(f"checkpoint= must be a path, or (path, every), not {shown(option)}")
+    path, every = option if pair else (option, None)
+    file_path("checkpoint=: the path", path)
+    return Checkpoints(path, integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None)
+
+
 def sibling_path(path: str, word: Any) -> str:
-    """The path of a file beside a checkpoint: `word` before its ending."""
+    """Return the path of a file beside a checkpoint: `word` before its ending."""
     stem, ending = os.path.splitext(path)
     return f"{stem}.{word}{ending}"
 
 
 def earlier_checkpoints(path: str) -> list[tuple[int, str]]:
-    """(step, path) of the checkpoints beside `path`, the newest first."""
+    """Return (step, path) of the checkpoints beside `path`, the newest first."""
     folder, name = os.path.split(os.path.abspath(path))
     stem, ending = os.path.splitext(name)
     pattern = re.compile(re.escape(stem) + r"\.(\d+)" + re.escape(ending))
@@ -108,9 +126,9 @@ HistoryLists = dict[str, list[float]]
 class RunStart(NamedTuple):
     """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on.
 
-    `record` are the arrays of a bounded history (`history.record`), in place of `history`. `extent` says how batches
+    `record` are the arrays of a bounded history (`BoundedHistory`), in place of `history`. `extent` says how batches
     were made: rows, rows of a batch, rows of the data set; of a stream, batches of a step. `particles` are those of the
-    program, None in older files; `tuning` are the arrays of a run that chooses its estimators (`tuned.tuner`).
+    program, None in older files; `tuning` are the arrays of a run that chooses its estimators (`ppl.choosing.tuner`).
     """
 
     state: State
@@ -139,27 +157,20 @@ class CheckpointFile:
     """
 
     def __init__(self, option: Any):
-        policy = option if isinstance(option, Checkpoints) else Checkpoints("x")
+        policy = checkpoint_policy(option)
+        self.path, self.every = file_path("checkpoint=: the path", policy.path), policy.every
         self.keep, self.keeps_best = policy.keep, policy.best
-        if isinstance(option, Checkpoints):
-            option = option.path if option.every is None else (option.path, option.every)
         self.best = np.inf
         self.extent: tuple[int, ...] = ()
         self.particles: int | None = None
         self.tuning: Callable[[], Mapping[str, np.ndarray]] = dict
-        pair = isinstance(option, (tuple, list))
-        if pair and len(option) != 2:
-            raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
-        path, every = option if pair else (option, None)
-        self.path = file_path("checkpoint=: the path", path)
-        self.every = integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None
         require_writable(self.path)
         remove_abandoned(self.path)
         self.written: tuple[int, int | None] | None = None
         self.clock = time.monotonic()
 
     def load(self) -> RunStart | None:
-        """The content of the file; None if there is none.
+        """Read the file; None if there is none.
 
         Raises
         ------
@@ -218,7 +229,7 @@ class CheckpointFile:
         warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def due(self, step: int) -> bool:
-        """Whether it is time to write."""
+        """Return whether it is time to write."""
         if self.every is not None:
             return step % self.every == 0
         return time.monotonic() - self.clock > DEFAULT_INTERVAL_SECONDS
@@ -231,7 +242,7 @@ class CheckpointFile:
         place: tuple[int, int] | None = None,
         record: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Write, unless the file holds this state and history already.
+        """Write a checkpoint, unless the file holds this state and history already.
 
         Raises
         ------
@@ -281,7 +292,7 @@ class CheckpointFile:
         place: tuple[int, int] | None = None,
         record: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """`save`, where a failure must not end the training: it is a warning, and the next time tries again."""
+        """Write a checkpoint; a failure is a warning, and the next time tries again."""
         try:
             self.save(state, start, history, place, record)
         except (OSError, DataError) as error:
@@ -290,13 +301,13 @@ class CheckpointFile:
 
 
 def _position(state: State, history: HistoryLists) -> tuple[int, int | None]:
-    """The place in a run: steps taken, and the step of the last validation."""
+    """Return the place in a run: steps taken, and the step of the last validation."""
     checks = history.get("validation_step")
     return state.step, int(checks[-1]) if checks else None
 
 
 def _stored_validation_step(stored: np.ndarray | None) -> int | None:
-    """The step of the last validation, as it is stored."""
+    """Return the step of the last validation, as it is stored."""
     return int(stored) if stored is not None and stored.shape == () else None
 
 
@@ -307,7 +318,7 @@ def _read_start_step(arrays: Mapping[str, np.ndarray]) -> int:
 
 
 def _read_particles(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """The particles of the run's program."""
+    """Return the particles of the run's program."""
     if "particles" not in arrays:
         return None
     if arrays["particles"].shape != () or arrays["particles"].dtype != np.int64 or arrays["particles"] < 1:
@@ -324,13 +335,13 @@ def _read_stream_position(arrays: Mapping[str, np.ndarray]) -> tuple[int, int] |
 
 
 def _read_batching(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:
-    """How the batches of the run were made, where the file says so."""
+    """Return how the batches of the run were made, where the file says so."""
     extent = np.ravel(arrays.get("extent", ()))
     return tuple(int(n) for n in extent) if len(extent) in BATCHING_TERMS else None
 
 
 def _read_history(arrays: Mapping[str, np.ndarray]) -> HistoryLists:
-    """The recorded lists by name, each of one axis and of its type."""
+    """Return the recorded lists by name, each of one axis and of its type."""
     found: HistoryLists = {}
     for key, array in arrays.items():
         name = key.removeprefix(HISTORY_PREFIX)

@@ -36,7 +36,7 @@ from ppl.tuning import CONVERTED_BYTES
 
 
 def same_shaped_batches(first: Batch, ahead: Sequence[Any]) -> list[Batch]:
-    """The batches at the beginning of `ahead`, up to the end of a pass, whose sizes and scales are those of `first`."""
+    """Return the first batches of `ahead` whose sizes and scales are those of `first`, up to the end of a pass."""
     found = []
     for batch in itertools.takewhile(lambda batch: batch is not None, ahead):
         if not _have_same_shapes(first, batch):
@@ -55,7 +55,7 @@ def _have_same_shapes(a: Batch, b: Batch) -> bool:
 
 
 def block_of_batches(group: Sequence[Batch], plate: str | None) -> BlockData:
-    """The steps on batches of the same sizes, whose rows `plate` opens."""
+    """Return the steps on batches of the same sizes, whose rows `plate` opens."""
     bounds = [b.bound for b in group if b.bound is not None]
     first, others = bounds[0], tuple(bounds[1:])
     if plate is None:
@@ -70,7 +70,7 @@ class CompiledRun(Run):
 
     _live: MutableState
     _whole: BoundData
-    _recorded, _count = 0, 0
+    _first_recorded, _block_length = 0, 0
 
     def __init__(self, trainer: Trainer, rule: UpdateRule, *rest: Any):
         self.trainer, self.rule = trainer, rule
@@ -99,18 +99,18 @@ class CompiledRun(Run):
         binder, whole = self.trainer.compiled.binder, self.source.whole
         self._whole = whole if whole and self.source.binder is binder else binder.bind(self.source.data, check=False)
         size = self.source.batch_size
-        known, count = self.trainer.paced
-        self._count = count if known == size else 1
-        self._coming = EpochBlocks(self.source)
+        known, count = self.trainer.last_block_length
+        self._block_length = count if known == size else 1
+        self._epoch_blocks = EpochBlocks(self.source)
         self._validate_interrupted_epoch()
         while not self._finished():
             self.signals.check()
             if steps_until_decision(self.tuner, self.step) <= 0:
                 self._tune(next(self.source.batches(self.step)))
             began, before = time.monotonic(), self.step
-            self._block(bar)
-            self._count = adapt_block_length(self._count, time.monotonic() - began, self.step - before)
-            self.trainer.paced = size, self._count
+            self._take_block(bar)
+            self._block_length = adapt_block_length(self._block_length, time.monotonic() - began, self.step - before)
+            self.trainer.last_block_length = size, self._block_length
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
             self._drain_history()
@@ -119,18 +119,18 @@ class CompiledRun(Run):
             if self._run_callback():
                 return
 
-    def _block(self, bar: ProgressBar) -> None:
-        """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
+    def _take_block(self, bar: ProgressBar) -> None:
+        """Take up to `_block_length` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
         source, step = self.source, self.step
         assert isinstance(source, ArrayBatches)
-        steps, count = self._coming.steps(self._whole, step, self._steps_ahead(step))
-        if self._take(steps, count, source.batch_size, bar) == 0:
+        steps, count = self._epoch_blocks.steps(self._whole, step, self._steps_ahead(step))
+        if self._take_and_record(steps, count, source.batch_size, bar) == 0:
             super()._step(next(source.batches(step)), bar)
 
     def _steps_ahead(self, step: int) -> int:
-        """Steps until someone looks, at most `_count`."""
+        """Return the steps until someone looks, at most `_block_length`."""
         every = None if self.checkpoint_file is None else self.checkpoint_file.every
-        limits = [self._count, steps_until_decision(self.tuner, step)]
+        limits = [self._block_length, steps_until_decision(self.tuner, step)]
         limits += [] if self.end is None else [self.end - step]
         limits += [] if every is None else [every - step % every]
         looked = (
@@ -142,59 +142,64 @@ class CompiledRun(Run):
     def _take_batches(self, batch: Batch, batches: Iterator[Any], bar: ProgressBar) -> Batch:
         """Take the steps on a batch and on those of the same sizes that have been read ahead; returns the last one."""
         began, before = time.monotonic(), self.step
-        if not self._count:
-            known, count = self.trainer.paced
-            self._count = count if known == batch.size else 1
+        if not self._block_length:
+            known, count = self.trainer.last_block_length
+            self._block_length = count if known == batch.size else 1
         group = [batch, *self._matching_batches(batch, batches)]
         for _ in group[1:]:
             next(batches)  # so that the reader goes on meanwhile
         plate = self.trainer.plate
         steps = block_of_batches(group, None if plate is None else plate.name) if len(group) > 1 else None
-        if steps is None or not self._take(steps, len(group), batch.size, bar):
+        if steps is None or not self._take_and_record(steps, len(group), batch.size, bar):
             self._step(batch, bar)
         done = self.step - before
-        self._count = adapt_block_length(self._count, time.monotonic() - began, done)
-        self.trainer.paced = batch.size, self._count
+        self._block_length = adapt_block_length(self._block_length, time.monotonic() - began, done)
+        self.trainer.last_block_length = batch.size, self._block_length
         if done < len(group):
             assert isinstance(batches, Prefetcher)
             batches.put_back(group[done:])
         return group[done - 1]
 
     def _matching_batches(self, batch: Batch, batches: Iterator[Any]) -> list[Batch]:
-        """The batches behind one that are there already and can be taken in one call with it, before someone looks."""
-        if not isinstance(batches, Prefetcher) or batch.bound is None or batch.last or not self.trainer.several:
+        """Return the prefetched batches that can be taken in one call with a batch, before someone looks."""
+        if (
+            not isinstance(batches, Prefetcher)
+            or batch.bound is None
+            or batch.last
+            or not self.trainer.takes_several_batches
+        ):
             return []
         return same_shaped_batches(batch, batches.ready()[: self._steps_ahead(self.step) - 1])
 
     def _step(self, batch: Batch, bar: ProgressBar) -> None:
-        """One step on a batch of a stream; where its shape needs another program, on the general path."""
-        steps = self.signals.run_interruptible(self._bound, batch)
-        if steps is None or not self._take(steps, 1, batch.size, bar):
+        """Take one step on a batch of a stream; where its shape needs another program, on the general path."""
+        steps = self.signals.run_interruptible(self._block_data, batch)
+        if steps is None or not self._take_and_record(steps, 1, batch.size, bar):
             super()._step(batch, bar)
 
-    def _bound(self, batch: Batch) -> BlockData | None:
-        """The step on a batch, or None if it is not one of the program that trains."""
+    def _block_data(self, batch: Batch) -> BlockData | None:
+        """Return the step on a batch, or None if it is not one of the program that trains."""
         compiled = self.trainer.compiled
         if batch.bound is None and self.program.prepare(*batch.data) is not compiled:
             return None
         return _block_of_batch(batch, compiled)
 
     def _switch_program(self, program: Any, state: State) -> None:
-        trainer = self._trainer(program)
+        trainer = self._trainer_of(program)
         assert trainer is not None
         self.trainer = trainer
         super()._switch_program(program, state)
 
-    def _trainer(self, program: Any) -> Trainer | None:
-        return trainer_of(program.prepare(), self.rule.sparse, self.rule.name)
+    def _trainer_of(self, program: Any) -> Trainer | None:
+        return trainer_of(program.prepare(), self.rule.sparse)
 
     def trains(self, program: Any) -> bool:
-        """Whether compiled code takes the steps of a program."""
-        return self._trainer(program) is not None
+        """Return whether compiled code takes the steps of a program."""
+        return self._trainer_of(program) is not None
 
     def stepper(self, program: Any, state: State, batch: Batch) -> Callable[[int], int]:
-        """Steps of rate 0 on a copy of a state."""
-        trainer = self._trainer(program)
+        """Return a function that takes steps of rate 0 on a copy of a state."""
+        trainer = self._trainer_of(program)
         assert trainer is not None
         live, steps = (
             MutableState(state, self.rule, trainer.compiled.estimators),
@@ -202,7 +207,6 @@ class CompiledRun(Run):
         )
         hypers = trainer.compiled.hyper_vector(self.hyper, state.step)[None]
         trainer.run(live, steps, [], hypers[:0])
-        trainer.ready = True
 
         def take(count: int) -> int:
             rows = None if steps.rows is None else np.tile(steps.rows, count)
@@ -210,34 +214,33 @@ class CompiledRun(Run):
 
         return take
 
-    def _take(self, steps: BlockData, count: int, size: int, bar: ProgressBar) -> int:
+    def _take_and_record(self, steps: BlockData, count: int, size: int, bar: ProgressBar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
-        rates, hypers = self.signals.run_interruptible(self._numbers, count)
+        rates, hypers = self.signals.run_interruptible(self._rates_and_hypers, count)
         if not rates:
             return 0
-        if not self.trainer.ready:
+        if not self.trainer.is_compiled:
             self.signals.run_interruptible(self.trainer.run, self._live, steps, [], hypers[:0])
-            self.trainer.ready = True
-        self._recorded = len(self.history["step"])
+        self._first_recorded = len(self.history["step"])
         done = self.trainer.run(self._live, steps, rates, hypers)
         self._record()
         for loss in self.history["loss"][-done:] if done and bar.shown else ():
             bar.step(loss, size)
         return done
 
-    def _numbers(self, count: int) -> tuple[list[float], np.ndarray]:
-        """Rates and hyperparameters of up to `count` steps."""
+    def _rates_and_hypers(self, count: int) -> tuple[list[float], np.ndarray]:
+        """Return rates and hyperparameters of up to `count` steps."""
         return rates_and_hypers(self.trainer.compiled, self.transform.lr, self.hyper, self.step, count)
 
     def _record(self) -> None:
         """Write the steps that compiled code has taken into the history; the state's counter says how many they are."""
-        block = self._live.block
+        block = self._live.block_results
         if block is not None and self.step > block.at:
             for key, values in block.scalars(self.step).items():
-                self.history.setdefault(key, [])[self._recorded :] = values
+                self.history.setdefault(key, [])[self._first_recorded :] = values
                 self.metrics[key] = values[-1]
-            self.history["step"][self._recorded :] = range(block.at + 1, self.step + 1)
-        self._live.block = None
+            self.history["step"][self._first_recorded :] = range(block.at + 1, self.step + 1)
+        self._live.block_results = None
 
     def _consistent_history(self) -> dict[str, list[float]]:
         self._record()
@@ -245,17 +248,17 @@ class CompiledRun(Run):
 
     def _run_callback(self) -> bool:
         if self.callback is not None and self.step % self._called_every == 0:
-            self._live.share()
+            self._live.mark_shared()
         return super()._run_callback()
 
     def _validate(self) -> None:
         if self.validate is not None:
-            self._live.share()
+            self._live.mark_shared()
         super()._validate()
 
 
 def _block_of_batch(batch: Batch, compiled: Compiled) -> BlockData:
-    """A step on a batch."""
+    """Return a step on a batch."""
     bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
     gathered = batch.rows is not None
     return BlockData(bound, batch.rows, batch.size * gathered, bound.total, gathered)
@@ -264,7 +267,7 @@ def _block_of_batch(batch: Batch, compiled: Compiled) -> BlockData:
 def make_run(
     program: Any, transform: Any, hyper: Any, source: ArrayBatches | StreamBatches, state: State, start: int
 ) -> Run:
-    """The loop that suits a program and an optimizer."""
+    """Make the loop that suits a program and an optimizer."""
     rule = update_rule_of(transform)
     compiled = program.prepare()
     large = isinstance(source, ArrayBatches) and sum(np.size(d) for d in source.data) * 8 > CONVERTED_BYTES
@@ -272,7 +275,7 @@ def make_run(
         large = large or source.gathers
     elif isinstance(source, ArrayBatches) and large:
         large = not (source.gathers or needs_no_conversion(source))
-    trainer = None if rule is None or large else trainer_of(compiled, rule.sparse, rule.name)
+    trainer = None if rule is None or large else trainer_of(compiled, rule.sparse)
     if rule is None or trainer is None:
         return Run(program, transform, hyper, source, state, start)
     return CompiledRun(trainer, rule, program, transform, hyper, source, state, start)

@@ -1,9 +1,9 @@
 """`ppl.fit`: train a program.
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so stopping and
-resuming anywhere gives the same bits. `ppl.runtime.call.take_optimizer_step` takes the steps; the loop is in `run`,
-that on a state written in place in `in_place`, the batches in `batches`, and what went wrong is named by
-`ppl.runtime.nonfinite`."""
+resuming anywhere gives the same bits. `ppl.runtime.call.take_optimizer_step` takes the steps; the loop is in
+`ppl.training.run`, that of compiled code in `compiled_run`, the batches in `batches`; `ppl.runtime.nonfinite` names
+what went wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ppl.training.history import bounded_history_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.result import Fit, History
 from ppl.training.run import Callback, HyperValues
-from ppl.training.setup import check_hyper, check_options, check_run_length, find_start, make_validator
+from ppl.training.setup import check_hyper, check_options, find_start, make_validator
 from ppl.training.streams import BatchSource, StreamBatches
 
 __all__ = ["Fit", "History", "fit"]
@@ -138,7 +138,6 @@ def fit(
         trained: Fit = program.fit(data, options)
         return trained
     check_options(options)
-    check_run_length(steps, epochs)
     transform = as_transform(optimizer)
     checkpoint_file = None if checkpoint is None else CheckpointFile(checkpoint)
     seed = seed if state is None else state.seed
@@ -147,19 +146,18 @@ def fit(
     check_hyper(hyper, compiled.gradient.hypers)
     tuner = make_tuner(tune, program, arrays, hyper, getattr(transform, "trainable", None))
     member = None if tuner is None else tuner.resume
-    begun, start, past, place, stored, extent = find_start(
-        program, arrays, state, checkpoint_file, seed, member, compiled
-    )[:6]
+    begin = find_start(program, arrays, state, checkpoint_file, seed, member, compiled)
+    begun = begin.state
     if checkpoint_file is not None:
-        checkpoint_file.batches_of(extent, source.extent)
+        checkpoint_file.batches_of(begin.extent, source.extent)
         checkpoint_file.tuning = dict if tuner is None else tuner.arrays_to_store
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
-    source.resume(place)
+    source.resume(begin.place)
     validate = make_validator(program, validation, hyper)
-    run = make_run(program if tuner is None else tuner.current, transform, hyper, source, begun, start)
-    run.history.update(past)
-    run.record = bounded_history_of(history, begun.step, run.history, stored, checkpoint_file)
+    run = make_run(program if tuner is None else tuner.current, transform, hyper, source, begun, begin.start)
+    run.history.update(begin.history)
+    run.record = bounded_history_of(history, begun.step, run.history, begin.record, checkpoint_file)
     run.limit(steps, epochs)
     run.checkpoint_file, run.callback, run.validate, run.tuner = checkpoint_file, callback, validate, tuner
     return run.train(progress)
@@ -175,7 +173,7 @@ def _make_batches(
     accumulate: int,
     prefetch: int | None,
 ) -> tuple[ArrayBatches | StreamBatches, tuple[Any, ...]]:
-    """Where batches come from, and the arrays that the program is traced with."""
+    """Return where batches come from, and the arrays that the program is traced with."""
     if batches is None:
         arrays = order_arguments(program.argument_names, data)
         return ArrayBatches(program, arrays, batch_size, total_rows, accumulate, prefetch), arrays

@@ -65,7 +65,7 @@ class WindowMeans:
 
 
 def _window_means(records: np.ndarray, stride: int) -> np.ndarray:
-    """Means over windows of `stride` records, and of their first column the last entry."""
+    """Return means over windows of `stride` records, and of their first column the last entry."""
     windows = records.reshape(-1, stride, records.shape[1])
     means = np.ascontiguousarray(windows.transpose(0, 2, 1)).sum(axis=-1) / stride
     means[:, 0] = windows[:, -1, 0]
@@ -107,7 +107,7 @@ class HistoryFile:
         Raises
         ------
         OSError
-            It cannot be written; it waits on, up to `WAITING_BYTES`.
+            It cannot be written; it waits on, up to `MOST_UNWRITTEN_BYTES`.
         """
         if not self._waiting:
             return
@@ -158,7 +158,7 @@ class HistoryFile:
 
 
 def load_history(path: Any) -> Named[np.ndarray]:
-    """The arrays of a file of `ppl.fit(..., history=path)` by name; a line that is cut short at its end is left out.
+    """Read a file of `ppl.fit(..., history=path)`: arrays by name; a line cut short at its end is left out.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def load_history(path: Any) -> Named[np.ndarray]:
 
 
 def _parse_lines(file: Any, names: list[str]) -> dict[str, np.ndarray]:
-    """Arrays of the lines of a file, by name."""
+    """Return the arrays of the lines of a file, by name."""
     steps: list[list[float]] = []
     checks: list[tuple[float, float]] = []
     for number, line in enumerate(file, 2):
@@ -247,7 +247,7 @@ class BoundedHistory:
         self._warned = False
 
     def due(self, lists: Mapping[str, Sequence[float]]) -> bool:
-        """Whether there is enough to move."""
+        """Return whether there is enough to move."""
         return len(lists["step"]) >= DRAIN_EVERY or len(lists.get("validation", ())) >= DRAIN_EVERY
 
     def drain(self, lists: HistoryLists) -> None:
@@ -296,7 +296,7 @@ class BoundedHistory:
             self._warned = True
 
     def thinned(self) -> dict[str, list[float]]:
-        """The entries in memory as lists by name."""
+        """Return the entries in memory as lists by name."""
         found: dict[str, list[float]] = {"step": [], "loss": []}
         if self.steps is not None:
             found = dict(zip(self.names, self.steps.records.T.tolist(), strict=True))
@@ -304,7 +304,7 @@ class BoundedHistory:
         return found | (dict(zip(VALIDATION_COLUMNS, checks.T.tolist(), strict=True)) if len(checks) else {})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a checkpoint stores: windows, what waits for a full one, and how far the file goes."""
+        """Return what a checkpoint stores: windows, what waits for a full one, and how far the file goes."""
         found: dict[str, np.ndarray] = {}
         for kind, table, names in (("step", self.steps, self.names), ("check", self.checks, VALIDATION_COLUMNS)):
             if table is not None:
@@ -370,7 +370,7 @@ def _read_header(arrays: Mapping[str, np.ndarray], path: str) -> list[int]:
 
 
 def _read_tables(arrays: Mapping[str, np.ndarray], kind: str, path: str) -> list[dict[str, np.ndarray]]:
-    """Columns of full windows, and of the records behind them, by name."""
+    """Return columns of full windows, and of the records behind them, by name."""
     parts = []
     for part in ("kept", "tail"):
         prefix = f"record/{kind}/{part}/"
@@ -402,7 +402,7 @@ def _check_no_gaps(table: WindowMeans | None, what: str, path: str) -> None:
 def bounded_history_of(
     option: Any, step: int, lists: HistoryLists, stored: Mapping[str, np.ndarray] | None, checkpoint_file: Any
 ) -> BoundedHistory | None:
-    """The record that `history=` asks for, at `step` of a run whose `lists` or record a checkpoint has `stored`.
+    """Make the record that `history=` asks for, at `step` of a run whose `lists` or record a checkpoint has `stored`.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from ppl.runtime.binding import BoundData
 from ppl.runtime.buffers import aligned_zeros
 from ppl.runtime.state import State
 from ppl.training.batches import ArrayBatches, epoch_permutation
+from ppl.training.optim.base import FlatOptimizer
 from ppl.training.optim.schedules import rate_at
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, LONG_BUFFER
 
@@ -47,18 +48,14 @@ class UpdateRule(NamedTuple):
 
 
 def update_rule_of(optimizer: Any) -> UpdateRule | None:
-    """The rule of an optimizer of this package that compiled code knows; None of any other."""
-    name, options = type(optimizer).__name__, vars(optimizer) if hasattr(optimizer, "__dict__") else {}
-    if (
-        not type(optimizer).__module__.startswith("ppl.")
-        or name not in OPTIMIZER_RULES
-        or options.get("clip_norm") is not None
-    ):
+    """Return the rule of an optimizer of this package that compiled code knows; None of any other."""
+    name = type(optimizer).__name__
+    if not isinstance(optimizer, FlatOptimizer) or optimizer.clip_norm is not None:
         return None
-    numbers = tuple(
-        float(options[key]) for key in ("beta", "decay", "b1", "b2", "eps", "weight_decay") if key in options
-    )
-    return UpdateRule("Nesterov" if options.get("nesterov") else name, optimizer.slots, numbers)
+    if name not in OPTIMIZER_RULES or not type(optimizer).__module__.startswith("ppl."):
+        return None
+    nesterov = getattr(optimizer, "nesterov", False)
+    return UpdateRule("Nesterov" if nesterov else name, optimizer.slots, tuple(map(float, optimizer.numbers())))
 
 
 class BlockData(NamedTuple):
@@ -84,7 +81,7 @@ class EpochBlocks:
         self.source, self._epoch = source, -1
 
     def steps(self, whole: BoundData, at: int, count: int) -> tuple[BlockData, int]:
-        """Up to `count` steps on `whole` from number `at` on, none beyond the epoch, and how many they are.
+        """Return up to `count` steps on `whole` from number `at` on, none beyond the epoch, and how many they are.
 
         All have minibatches of one size: the shorter one at an epoch's end is alone.
         """
@@ -109,16 +106,15 @@ class BlockResults(NamedTuple):
     total: int
 
     def scalars(self, step: int) -> dict[str, list[float]]:
-        """The scalars, divided by the rows, of the steps up to `step`."""
+        """Return the scalars, divided by the rows, of the steps up to `step`."""
         taken = self.results[: step - self.at] / self.total
         return dict(zip(self.names, taken.T.tolist(), strict=True))
 
 
 class MutableState:
-    """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
+    """A state that training writes to. `state` shows it; after `mark_shared` the next step leaves what was shown alone.
 
-    `parts` hold some parameters in the order that suits a training loop; while there is a `join`, they are newer than
-    `flat`, and it copies them back.
+    While there is a `copy_back`, a copy elsewhere is newer than `flat`, and `copy_back` brings it here.
     """
 
     def __init__(self, state: State, rule: UpdateRule, estimators: Any):
@@ -127,20 +123,19 @@ class MutableState:
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
-        self.parts: np.ndarray | None = None
-        self.join: Callable[[], None] | None = None
-        self.block: BlockResults | None = None
-        self.resident: Any = None
+        self.copy_back: Callable[[], None] | None = None
+        self.block_results: BlockResults | None = None
+        self.device_state: Any = None
         """This state on a device."""
-        self.copied: np.ndarray | None = None
+        self.thread_copies: np.ndarray | None = None
         """Copies of `flat` for threads, which they move with it."""
-        self._kept: dict[str, tuple[Any, Any]] = {}
+        self._cache: dict[str, tuple[Any, Any]] = {}
 
-    def kept(self, what: str, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
-        if what not in self._kept or self._kept[what][0] != key:
-            self._kept[what] = key, make()
-        found: T = self._kept[what][1]
+    def cached(self, what: str, key: Any, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
+        if what not in self._cache or self._cache[what][0] != key:
+            self._cache[what] = key, make()
+        found: T = self._cache[what][1]
         return found
 
     @property
@@ -162,27 +157,27 @@ class MutableState:
     @property
     def state(self) -> State:
         """The state as it is now, sharing memory."""
-        if self.join is not None:
-            self.join()
-            self.join = None
+        if self.copy_back is not None:
+            self.copy_back()
+            self.copy_back = None
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
         opt |= dict(zip(self.rule.slots, self.slots, strict=True))
         return State.unchecked(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
 
-    def share(self) -> None:
-        """Someone may keep what `state` has shown."""
+    def mark_shared(self) -> None:
+        """Note that someone may keep what `state` has shown."""
         self._shared = True
 
-    def own(self) -> None:
+    def make_private(self) -> None:
         """Make sure that nobody else sees what is written."""
         if self._shared:
             self.flat, self.aux, self.slots = _aligned_copy(self.flat), self.aux.copy(), [s.copy() for s in self.slots]
-            self._shared, self.copied = False, None
+            self._shared, self.thread_copies = False, None
 
 
 def _aligned_copy(x: np.ndarray) -> np.ndarray:
-    """A copy that begins at a cache line, if it is long."""
+    """Return a copy that begins at a cache line, if it is long."""
     if x.size < LONG_BUFFER and not CHECKED:
         return x.copy()
     out = aligned_zeros(x.size, x.dtype)
@@ -191,7 +186,7 @@ def _aligned_copy(x: np.ndarray) -> np.ndarray:
 
 
 def rates_and_hypers(compiled: Compiled, lr: Any, hyper: Any, at: int, count: int) -> tuple[list[float], np.ndarray]:
-    """Rates and hyperparameters of up to `count` steps from `at` on, as many as have them.
+    """Return rates and hyperparameters of up to `count` steps from `at` on, as many as have them.
 
     Others are for the general path.
     """
@@ -207,13 +202,13 @@ def rates_and_hypers(compiled: Compiled, lr: Any, hyper: Any, at: int, count: in
 
 
 def adapt_block_length(count: int, seconds: float, steps: int) -> int:
-    """How many steps the next block may have, which could have `count`, after one that took so long for `steps`."""
+    """Return how many steps the next block may have, after one of at most `count` that took `seconds` for `steps`."""
     if seconds >= BLOCK_SECONDS / 2:
         return max(1, min(steps, count) // 2)
     return min(BLOCK_STEPS, 2 * count) if steps >= count else count
 
 
 def _until_schedule_fails(values: Iterable[T]) -> Iterator[T]:
-    """The values before the first that a schedule does not give."""
+    """Yield the values before the first that a schedule does not give."""
     with contextlib.suppress(ScheduleError):
         yield from values

@@ -52,7 +52,7 @@ numbers."""
 
 
 def step_numbers(rule: UpdateRule, rates: Sequence[float], factor: float, count: int, dtype: Any) -> np.ndarray:
-    """The numbers of steps, a row each; the first is number `count` of the optimizer."""
+    """Return the numbers of steps, a row each; the first is number `count` of the optimizer."""
     width = cuda_training.NUMBERS
     out = np.zeros((len(rates), width), dtype)
     for i, rate in enumerate(rates):
@@ -63,7 +63,7 @@ def step_numbers(rule: UpdateRule, rates: Sequence[float], factor: float, count:
 
 
 class DeviceState:
-    """A `Live` state on the device, the data that it trains on, and the plans of steps."""
+    """A `MutableState` state on the device, the data that it trains on, and the plans of steps."""
 
     def __init__(self, live: MutableState):
         self.live = live
@@ -100,14 +100,14 @@ class StepLaunches:
     Parameters
     ----------
     trainer : of the program.
-    resident : the state and the data.
+    device_state : the state and the data.
     sizes : run-time sizes of a step.
     size : rows of a minibatch; 0 where a step takes all rows.
     """
 
-    def __init__(self, trainer: DeviceTrainer, resident: DeviceState, sizes: dict[str, int], size: int):
+    def __init__(self, trainer: DeviceTrainer, device_state: DeviceState, sizes: dict[str, int], size: int):
         exe, empty = trainer.executable, cuda_launch.empty
-        self.trainer, self.resident, self.size = trainer, resident, size
+        self.trainer, self.device_state, self.size = trainer, device_state, size
         self.slabs = exe._slabs(sizes)
         self.work = exe.workspace_for(sizes, self.slabs)
         self.launch = exe.launcher(sizes)
@@ -123,7 +123,7 @@ class StepLaunches:
         self.control, self.clock = empty(2, np.int64), empty(2, np.uint64)
         self.none = empty(0, np.int64)
         self.batch = [empty(size * width, x.dtype) if width else x
-                      for x, width in zip(resident.data, trainer.widths(size), strict=True)]  # fmt: skip
+                      for x, width in zip(device_state.data, trainer.widths(size), strict=True)]  # fmt: skip
         self.recorder = cuda_graph.Recorder()
         self.repeated: Any = None
         self._prepare()
@@ -135,28 +135,28 @@ class StepLaunches:
     def _record(self) -> None:
         """Record the launches of a step."""
         start = self.recorder
-        for x, batch, width in zip(self.resident.data, self.batch, self.trainer.widths(self.size), strict=True):
+        for x, batch, width in zip(self.device_state.data, self.batch, self.trainer.widths(self.size), strict=True):
             if width:
                 shape = cuda_launch.grid(self.size * width)
                 start(cuda_training.gather, shape, batch, x, self.chosen, self.order, self.control, self.size, width)
-        exe, resident = self.trainer.executable, self.resident
+        exe, device_state = self.trainer.executable, self.device_state
         ids = [self.chosen if self.size and i == self.trainer.which else self.none for i in range(len(exe.plates))]
         rest = [self.work.w, self.work.v, *self.batch, self.slabs, self.work.header]
-        vectors = resident.params, self.grad, self.out, resident.aux, self.hyper, self.clock
+        vectors = device_state.params, self.grad, self.out, device_state.aux, self.hyper, self.clock
         self.launch(start, *vectors, *[0] * len(exe.plates), *ids, *rest)
         self._record_update()
 
     def _record_update(self) -> None:
         """Record what follows the program: in one launch for few parameters."""
-        start, resident = self.recorder, self.resident
-        update, finish = cuda_training.STEPS[resident.live.rule.name]
-        state = resident.params, resident.first, resident.second, self.grad
-        n = max(self.grad.size, resident.aux.size)
+        start, device_state = self.recorder, self.device_state
+        update, finish = cuda_training.STEPS[device_state.live.rule.name]
+        state = device_state.params, device_state.first, device_state.second, self.grad
+        n = max(self.grad.size, device_state.aux.size)
         if n <= cuda_training.ONE_BLOCK:
             vectors, clocks = self._recorded
             start(finish, cuda_launch.grid(1), *state, *vectors, self.numbers, *clocks)
             return
-        examined = self.grad, resident.aux, *self._scalars, self.numbers, self.control
+        examined = self.grad, device_state.aux, *self._scalars, self.numbers, self.control
         start(cuda_training.examine, cuda_launch.grid(n), *examined)
         start(update, cuda_launch.grid(self.grad.size), *state, self.numbers, self.control)
         self._record_advance()
@@ -174,11 +174,11 @@ class StepLaunches:
     def _recorded(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """What is passed to what records a step, and goes on to the next."""
         told = self.results, len(self.trainer.names), self.hyper, self.hypers
-        return (self.resident.aux, self.resident.kept, *self._scalars, *told), (self.clock, self.control)
+        return (self.device_state.aux, self.device_state.kept, *self._scalars, *told), (self.clock, self.control)
 
     def take(self, steps: BlockData, places: Sequence[PlateRows], rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take up to `len(rates)` steps and return how many were taken."""
-        live, write = self.resident.live, cuda_launch.write
+        live, write = self.device_state.live, cuda_launch.write
         count, taken = len(rates), live.step - int(live.counter[1])
         numbers = step_numbers(live.rule, rates, 1.0 / steps.total, taken + 1, self.trainer.executable.float)
         given = np.ascontiguousarray(hypers, self.trainer.executable.float).reshape(-1)
@@ -205,7 +205,7 @@ class StepLaunches:
         self.repeated.wait()
 
     def scalars(self, count: int) -> np.ndarray:
-        """The scalars of the first steps of the block, a row each."""
+        """Return the scalars of the first steps of the block, a row each."""
         names = len(self.trainer.names)
         found = cuda_launch.fetched(self.results[: count * names])
         return np.asarray(found, np.float64).reshape(count, names)
@@ -216,58 +216,59 @@ class DeviceTrainer(Trainer):
 
     executable: CudaExecutable
     plan: type[StepLaunches] = StepLaunches
-    several = False
+    takes_several_batches = False
 
     def _read(self) -> None:
         super()._read()
         self.which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
 
     def widths(self, size: int) -> list[int]:
-        """Entries of a row of every data argument that minibatches of `size` rows are cut from; 0 for others."""
+        """Return the entries of a row of every data argument that minibatches are cut from; 0 for others."""
         sizes = self.executable.request.inputs
         return [_entries_per_row(t) if size and cut else 0 for (_, t), cut in zip(sizes, self.cut, strict=True)]
 
     def run(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        """See `Trainer.run`. Where no steps are taken, nothing is compiled either."""
+        """Take steps as `Trainer.run` does; where there are none, nothing is compiled either."""
+        self.is_compiled = True
         if not rates:
             return 0
         if len(rates) > BLOCK_STEPS:
             raise OptionError(f"a block has at most {BLOCK_STEPS} steps, not {len(rates)}")
         self.executable.require()
         with cuda_launch.on(self.executable.target.device):
-            return self._block(live, steps, rates, hypers)
+            return self._take_block(live, steps, rates, hypers)
 
-    def _block(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        live.own()
-        if live.resident is None:
-            live.resident = DeviceState(live)
+    def _take_block(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
+        live.make_private()
+        if live.device_state is None:
+            live.device_state = DeviceState(live)
         exe, bound = self.executable, steps.bound
-        if bound is not live.resident.bound:
+        if bound is not live.device_state.bound:
             arrays = [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
-            live.resident.bring(bound, arrays)
-        plan, places = self._planned(live.resident, steps)
-        before, live.join = live.step, live.resident.download
+            live.device_state.bring(bound, arrays)
+        plan, places = self._find_plan(live.device_state, steps)
+        before, live.copy_back = live.step, live.device_state.download
         done = plan.take(steps, places, rates, hypers)
-        live.block = BlockResults(before, self.names, plan.scalars(done), steps.total)
+        live.block_results = BlockResults(before, self.names, plan.scalars(done), steps.total)
         live.counter[0] += done
         return done
 
-    def _planned(self, resident: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
-        """The plan of such steps, and where their rows stand in the data set."""
-        exe, rows = self.executable, self._rows_of(steps)
+    def _find_plan(self, device_state: DeviceState, steps: BlockData) -> tuple[StepLaunches, list[PlateRows]]:
+        """Return the plan of such steps, and where their rows stand in the data set."""
+        exe, rows = self.executable, self._rows_per_step(steps)
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         size = 0 if steps.rows is None else steps.size
         key = (size, *sizes.values())
-        if key not in resident.plans:
-            if len(resident.plans) >= KEPT_PLANS:
-                resident.plans.clear()
-            resident.plans[key] = self.plan(self, resident, sizes, size)
-        found = self._scaled(steps, rows)
-        return resident.plans[key], [PlateRows(*found[name], 0) for name in exe.plates]
+        if key not in device_state.plans:
+            if len(device_state.plans) >= KEPT_PLANS:
+                device_state.plans.clear()
+            device_state.plans[key] = self.plan(self, device_state, sizes, size)
+        found = self._row_scales(steps, rows)
+        return device_state.plans[key], [PlateRows(*found[name], 0) for name in exe.plates]
 
 
 def _entries_per_row(t: Any) -> int:
-    """Entries of one row."""
+    """Return the entries of one row."""
     return int(t.event_size * math.prod(a.size or 1 for a in t.axes))
 
 
@@ -293,7 +294,7 @@ class SortedAdditions:
         self.last = 0
 
     def _terms(self) -> Iterator[tuple[int, int, int, int]]:
-        """What the kernels must know of each term."""
+        """Return what the kernels must know of each term."""
         start = 0
         for term, count in zip(self.table.terms, self.counts, strict=True):
             coefs = -1 if term.coefs is None else self.parts[term.coefs][0].start
@@ -343,7 +344,7 @@ class TableStepLaunches(StepLaunches):
     def _record_update(self) -> None:
         for table in self.tables:
             table.record()
-        if self.resident.live.rule.name in cuda_tables.UPDATES:
+        if self.device_state.live.rule.name in cuda_tables.UPDATES:
             self._record_rows()
             return
         for table in self.tables:
@@ -354,19 +355,19 @@ class TableStepLaunches(StepLaunches):
 
     def _record_rows(self) -> None:
         """Record steps on the rows that are named, and on all other parameters."""
-        start, resident = self.recorder, self.resident
-        update, _ = cuda_training.STEPS[resident.live.rule.name]
+        start, device_state = self.recorder, self.device_state
+        update, _ = cuda_training.STEPS[device_state.live.rule.name]
         w, at = self._scalars
         start(cuda_tables.examine_peak, (1, 1, 0), w, at + len(self.trainer.names), self.limit, self.control)
-        state = resident.params, resident.first, resident.second
+        state = device_state.params, device_state.first, device_state.second
         for first, size in self.trainer.dense or [(0, 0)]:
-            grad, aux = self.grad[first : first + size], resident.aux
+            grad, aux = self.grad[first : first + size], device_state.aux
             shape = cuda_launch.grid(max(size, aux.size))
             start(cuda_training.examine, shape, grad, aux, w, at, self.numbers, self.control)
         for first, size in self.trainer.dense:
             vectors = [x[first : first + size] if x.size else x for x in (*state, self.grad)]
             start(update, cuda_launch.grid(size), *vectors, self.numbers, self.control)
-        rows = cuda_tables.UPDATES[resident.live.rule.name]
+        rows = cuda_tables.UPDATES[device_state.live.rule.name]
         for table in self.tables:
             start(rows, table.shape, *state, table.table.offset, *table.passed, self.numbers, self.control)
         self._record_advance()
@@ -388,7 +389,7 @@ class DeviceTableTrainer(DeviceTrainer):
 
 
 def device_trainer(compiled: Compiled) -> Trainer | None:
-    """The training loop of a program on a device, if there is one."""
+    """Return the training loop of a program on a device, if there is one."""
     if compiled.binder.plates:
         request = compiled.request("gradient", (), compiled.settings.particles)
         request, tables = sparse_request(request, compiled.target.rewrites)

@@ -52,7 +52,7 @@ class Prefetcher:
         return item
 
     def ready(self) -> list[Any]:
-        """The items that are there already, up to the end or an exception; they stay to be asked for."""
+        """Return the items that are there already, up to the end or an exception; they stay to be asked for."""
         with contextlib.suppress(queue.Empty):
             while True:
                 self._got.append(self._items.get_nowait())

@@ -46,12 +46,12 @@ class TerminalBar:
         self._task: Any = self._progress.add_task("fit", total=total, loss="–", speed="")
 
     def update(self, steps: int, total: int | None, loss: str, speed: str, waiting: str) -> None:
-        """See `Screen`."""
+        """Draw the bar anew."""
         description = f"fit: {waiting}" if waiting else "fit"
         self._progress.update(self._task, completed=steps, loss=loss, speed=speed, description=description)
 
     def close(self) -> None:
-        """See `Screen`."""
+        """Leave the bar as it is."""
         self._progress.stop()
 
 
@@ -62,14 +62,14 @@ class NotebookBar:
         self._output = Output()
 
     def update(self, steps: int, total: int | None, loss: str, speed: str, waiting: str) -> None:
-        """See `Screen`."""
+        """Draw the bar anew."""
         share = None if not total else min(1.0, steps / total)
         parts = [f"fit: {waiting}" if waiting else "fit", f"{steps}/{total}" if total else f"{steps} steps"]
         parts += [f"loss {loss}", speed] if speed else []
         self._output.show(progress_bar(share, " · ".join(parts)))
 
     def close(self) -> None:
-        """See `Screen`."""
+        """Leave the bar as it is."""
 
 
 class ProgressBar:

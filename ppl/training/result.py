@@ -52,21 +52,21 @@ class Fit(FitTuple):
     def __new__(
         cls, state: State, params: dict[str, np.ndarray], history: History, choices: Any = None, program: Any = None
     ) -> Fit:
-        """A result."""
+        """Make a result."""
         made = super().__new__(cls, state, params, history)
         made.choices, made.program = choices, program
         return made
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        """What a copy is made of."""
+        """Return what a copy is made of."""
         return (*self, self.choices, self.program)
 
     def _replace(self, **changes: Any) -> Fit:
-        """The same with other values."""
+        """Return the same with other values."""
         return Fit(**{**self._asdict(), "choices": self.choices, "program": self.program, **changes})
 
     def __repr__(self) -> str:
-        """The final state and the last of what was recorded."""
+        """Return the final state and the last of what was recorded."""
         last = {k: v[-1] for k, v in self.history.items() if len(v) and k in ("loss", "validation")}
         parts = [repr(self.state), *(f"{k} {v:.6g}" for k, v in last.items())]
         steps = self.history.get("step", np.zeros(0))

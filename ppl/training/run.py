@@ -32,7 +32,7 @@ from ppl.training.streams import StreamBatches
 def find_nonfinite_cause(
     program: Any, transform: Any, call: Call, loss: float, grad: np.ndarray, new: State
 ) -> tuple[str, FirstBadValue] | None:
-    """What is wrong with the step of `call` to the state `new`, and where it came from.
+    """Say what is wrong with the step of `call` to the state `new`, and where it came from.
 
     None if all that is not finite is the gradient of a frozen parameter.
     """
@@ -130,7 +130,7 @@ class Run:
         self.checkpoint_file.try_to_save(*self._checkpoint_content())
 
     def _checkpoint_content(self) -> tuple[Any, ...]:
-        """What a checkpoint stores; a file of the history is written first, so that it is not behind."""
+        """Return what a checkpoint stores; a file of the history is written first, so that it is not behind."""
         lists = self._consistent_history()
         if self.record is None:
             return self.state, self.start, lists, self.source.place, None
@@ -195,11 +195,11 @@ class Run:
         return self.state if self.tuner is None else self.tuner.shown(self.state)
 
     def trains(self, program: Any) -> bool:
-        """Whether this loop can take the steps of a program."""
+        """Return whether this loop can take the steps of a program."""
         return True
 
     def stepper(self, program: Any, state: State, batch: Batch) -> Callable[[int], int]:
-        """Steps of a program on a batch, from a state, that nobody sees."""
+        """Return a function that takes steps of a program on a batch, from a state, that nobody sees."""
         call = Call(state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
 
         def take(count: int) -> int:
@@ -209,10 +209,10 @@ class Run:
 
         return take
 
-    def probed(self, batch: Batch) -> Callable[[int], Batch]:
-        """Batches to compare choices on, by number; `batch` is that of the next step."""
+    def comparison_batches(self, batch: Batch) -> Callable[[int], Batch]:
+        """Return batches to compare choices on, by number; `batch` is that of the next step."""
         seed = mix(mix(self.state.seed, node_hash("ppl.fit/tuned rows")), self.step)
-        drawn = self.source.drawn(seed) if isinstance(self.source, ArrayBatches) else None
+        drawn = self.source.batches_of_another_order(seed) if isinstance(self.source, ArrayBatches) else None
         return drawn or (lambda i: batch)
 
     def _take_batches(self, batch: Batch, batches: Iterator[Any], bar: ProgressBar) -> Batch:
@@ -239,7 +239,7 @@ class Run:
 
     def _finished(self) -> bool:
         if self.epochs is not None and isinstance(self.source, StreamBatches):
-            return self.source.epochs_done >= self.epochs
+            return self.source.place[0] >= self.epochs
         return self.end is not None and self.step >= self.end
 
     def _run_callback(self) -> bool:
@@ -310,7 +310,7 @@ class Run:
             self.checkpoint_file.validated(value, self.shown)
 
     def _consistent_history(self) -> dict[str, list[float]]:
-        """The history up to the state: an interrupt may have come between two entries."""
+        """Return the history up to the state: an interrupt may have come between two entries."""
         n = bisect_right(self.history["step"], self.step)
         checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
         found = {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, called, file_path, flag, integer, mapping, noise_seed, number, shown
+from ppl.arguments import MANY, called, flag, integer, mapping, noise_seed, number, shown
 from ppl.choosing.choices import Choices
 from ppl.compiler.surrogate.data_checks import all_finite
 from ppl.errors import DataError, OptionError
@@ -19,7 +19,7 @@ from ppl.lang.arguments import as_array
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State, require_state
 from ppl.training.batches import order_arguments, row_count
-from ppl.training.checkpoints import CheckpointFile, Checkpoints, RunStart
+from ppl.training.checkpoints import CheckpointFile, RunStart, checkpoint_policy
 from ppl.training.run import HyperValues
 
 
@@ -35,7 +35,7 @@ def check_options(given: Mapping[str, Any]) -> None:
     if given["callback"] is not None:
         called("callback=", given["callback"])
     if given["checkpoint"] is not None:
-        _check_checkpoint(given["checkpoint"])
+        checkpoint_policy(given["checkpoint"])
     _check_batches(given["batches"])
     if not (isinstance(given["tune"], (bool, np.bool_, Choices)) or given["tune"] is None):
         raise OptionError(
@@ -45,6 +45,8 @@ def check_options(given: Mapping[str, Any]) -> None:
     if given["prefetch"] is not None:
         integer("prefetch=", given["prefetch"], 0, 1000)
     check_total_rows(given["total_rows"])
+    if (given["steps"] is None) == (given["epochs"] is None):
+        raise OptionError("say how long to train: exactly one of steps= and epochs=")
 
 
 def check_total_rows(total: Any) -> None:
@@ -70,17 +72,6 @@ def check_hyper(hyper: Any, known: Mapping[str, float]) -> None:
             number(f"hyper {name!r}", value)
 
 
-def _check_checkpoint(option: Any) -> None:
-    if isinstance(option, Checkpoints):
-        return
-    pair = isinstance(option, (tuple, list))
-    if pair and len(option) != 2:
-        raise OptionError(f"checkpoint= must be a path, or (path, every), not {shown(option)}")
-    file_path("checkpoint=: the path", option[0] if pair else option)
-    if pair:
-        integer("checkpoint=(path, every): every", option[1], 1, MANY)
-
-
 def _check_batches(batches: Any) -> None:
     plain = isinstance(batches, (str, bytes, Mapping, np.ndarray))
     if batches is not None and (plain or not (callable(batches) or isinstance(batches, Iterable))):
@@ -97,7 +88,7 @@ def find_start(
     member: Callable[[RunStart], Any] | None = None,
     compiled: Compiled | None = None,
 ) -> RunStart:
-    """Where to start: the checkpoint if there is one, else the given or an initial state.
+    """Find where to start: the checkpoint if there is one, else the given or an initial state.
 
     `member` gives the program of a tuned run's checkpoint; without it, such a checkpoint is refused. `compiled` is the
     program for these arrays, if it is at hand.
@@ -151,7 +142,7 @@ def _check_same_run(resumed: RunStart, path: str, seed: int, particles: int) -> 
 
 
 def make_validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:
-    """What evaluates a state: the user's function, or the loss per row of arrays."""
+    """Return what evaluates a state: the user's function, or the loss per row of arrays."""
     if validation is None or callable(validation):
         return validation
     names = program.argument_names
@@ -162,15 +153,6 @@ def make_validator(program: Any, validation: Any, hyper: HyperValues | None) -> 
     compiled.binder.bind(arrays)
     n = row_count(compiled, arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
-
-
-def check_run_length(steps: int | None, epochs: int | None) -> None:
-    """Raise an OptionError unless one of the two says how long to train."""
-    if (steps is None) == (epochs is None):
-        raise OptionError("say how long to train: exactly one of steps= and epochs=")
-    for name, value in (("steps", steps), ("epochs", epochs)):
-        if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
-            raise OptionError(f"{name}= must be a number that is not negative, not {shown(value)}")
 
 
 def check_start_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | None = None) -> None:

@@ -90,7 +90,7 @@ class DeferredSignals:
             raise EndedBySignal(self._ended)
 
     def run_interruptible(self, function: Callable[..., T], *arguments: Any) -> T:
-        """`function(*arguments)`, which signals may interrupt anywhere."""
+        """Call `function(*arguments)`, which signals may interrupt anywhere."""
         self._open = True
         try:
             self.check()
@@ -99,7 +99,7 @@ class DeferredSignals:
             self._open = False
 
     def close(self) -> None:
-        """From now on all signals wait until the end."""
+        """Have all signals wait until the end from now on."""
         self._open = False
 
     def _caught(self) -> Iterator[tuple[int, Any]]:

@@ -43,7 +43,7 @@ class StreamBatches:
     accumulate : batches of one step; the last step of a pass may have fewer.
     prefetch : steps that a thread reads ahead.
 
-    The attribute `place` is that behind the step taken last; `bound` says whether batches are converted and checked as
+    The attribute `place` is that behind the step taken last; `binds` says whether batches are converted and checked as
     they are read.
     """
 
@@ -54,20 +54,20 @@ class StreamBatches:
     ):
         self.program, self.source, self.total_rows, self.seed = program, source, total_rows, seed
         self.accumulate, self.prefetch, self.binds = accumulate, prefetch, False
-        self.epochs_done, self.place = 0, (0, 0)
+        self.place = 0, 0
         self._names = program.argument_names
-        self._taken, self._pool = _accepted_arguments(source), ArrayPool(2 * prefetch + accumulate + 2)
+        self._pass_arguments, self._pool = _accepted_arguments(source), ArrayPool(2 * prefetch + accumulate + 2)
         self._reader: Any = None
         iterator = self._open(0, 0)
-        self._once = iterator is source
+        self._can_be_read_once = iterator is source
         self._kinds: tuple[str, ...] = ()
         try:
-            self.first = self._arrays(next(iterator), (0, 0))
+            self.first = self._ordered_arrays(next(iterator), (0, 0))
         except StopIteration:
             raise DataError("batches= brought no batch") from None
         self._kinds = tuple(a.dtype.kind for a in self.first)
-        self._pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
-        self._opened = iterator
+        self._first_pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
+        self._first_iterator = iterator
         self.compiled = program.prepare(*self.first)
         self.cut = arguments_with_rows(self.compiled)
 
@@ -80,10 +80,9 @@ class StreamBatches:
         """Begin at a place that a checkpoint has kept."""
         if place is not None:
             self.place = place
-            self.epochs_done = place[0]
 
     def batches(self, skip: int) -> Iterator[Batch | None]:
-        """Batches from `place` on; None after every pass that ends there or later.
+        """Yield batches from `place` on; None after every pass that ends there or later.
 
         `skip`: steps that were taken before, by which batches are counted where no place was kept.
         """
@@ -100,9 +99,9 @@ class StreamBatches:
             close_iterator(self._reader)
 
     def used(self, batch: Batch | None) -> None:
-        """The step on a batch has been taken, or (None) a pass has ended."""
+        """Note that the step on a batch has been taken, or (None) that a pass has ended."""
         if batch is None:
-            self.epochs_done, self.place = self.epochs_done + 1, (self.place[0] + 1, 0)
+            self.place = self.place[0] + 1, 0
         elif batch.place is not None:
             self.place = batch.place
 
@@ -110,52 +109,52 @@ class StreamBatches:
         epoch, start = self.place
         while True:
             seen = start
-            for group in self._groups(epoch, start):
+            for group in self._step_groups(epoch, start):
                 seen += len(group)
                 if late >= len(group):
                     late -= len(group)
                     continue
-                yield self._batch(group, (epoch, seen))
-            if not seen or (self._once and epoch):
+                yield self._batch_at_place(group, (epoch, seen))
+            if not seen or (self._can_be_read_once and epoch):
                 return
             epoch, start = epoch + 1, 0
             if late:
-                self.epochs_done, self.place = epoch, (epoch, 0)
+                self.place = epoch, 0
             else:
                 yield None
 
-    def _groups(self, epoch: int, start: int) -> Iterator[list[Arrays]]:
-        """The batches of every step of a pass."""
+    def _step_groups(self, epoch: int, start: int) -> Iterator[list[Arrays]]:
+        """Yield the batches of every step of a pass."""
         group: list[Arrays] = []
-        for i, item in enumerate(self._items(epoch, start), start):
-            group.append(self._arrays(item, (epoch, i)))
+        for i, item in enumerate(self._open_pass(epoch, start), start):
+            group.append(self._ordered_arrays(item, (epoch, i)))
             if len(group) == self.accumulate:
                 yield group
                 group = []
         if group:
             yield group
 
-    def _items(self, epoch: int, start: int) -> Iterator[Any]:
-        """What the user's iterator brings in a pass, from a place on."""
-        begun, self._pass = self._pass, None
-        if begun is not None and ((epoch, start) == (0, 0) or self._once):
-            return self._without(begun, epoch, start)
-        if begun is not None and callable(self.source) and "epoch" not in self._taken:
-            return self._after(begun, epoch, start)
+    def _open_pass(self, epoch: int, start: int) -> Iterator[Any]:
+        """Open a pass at a place; return the iterator of what the user brings from there on."""
+        begun, self._first_pass = self._first_pass, None
+        if begun is not None and ((epoch, start) == (0, 0) or self._can_be_read_once):
+            return self._skip_items(begun, epoch, start)
+        if begun is not None and callable(self.source) and "epoch" not in self._pass_arguments:
+            return self._skip_passes(begun, epoch, start)
         if begun is not None:
-            close_iterator(self._opened)
-        skipped = "start" in self._taken
-        return self._without(self._open(epoch, start), epoch, 0 if skipped else start)
+            close_iterator(self._first_iterator)
+        skipped = "start" in self._pass_arguments
+        return self._skip_items(self._open(epoch, start), epoch, 0 if skipped else start)
 
-    def _after(self, begun: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
-        """The rest of a pass of a function that is not told its number, behind all of the passes before it."""
+    def _skip_passes(self, begun: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
+        """Return the rest of a pass of a function that is not told its number, behind all passes before it."""
         for _ in range(epoch):
             collections.deque(begun, maxlen=0)
             begun = self._open(epoch, 0)
-        return self._without(begun, epoch, start)
+        return self._skip_items(begun, epoch, start)
 
-    def _without(self, iterator: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
-        """An iterator less its first items.
+    def _skip_items(self, iterator: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
+        """Drop the first `start` items of an iterator, and return it.
 
         Raises
         ------
@@ -166,17 +165,17 @@ class StreamBatches:
             raise DataError(f"batches= ended before batch {start} of pass {epoch}, which the checkpoint's run has used")
         return iterator
 
-    def _batch(self, group: list[Arrays], place: tuple[int, int]) -> Batch:
-        data = group[0] if len(group) == 1 else self._joined(group, place)
+    def _batch_at_place(self, group: list[Arrays], place: tuple[int, int]) -> Batch:
+        data = group[0] if len(group) == 1 else self._join_batches(group, place)
         try:
-            return self._bound(data, group, place)
+            return self._make_batch(data, group, place)
         except (DataError, ShapeError) as error:
             if f" of pass {place[0]}" in str(error):
                 raise
             raise DataError(f"batch {place[1] - 1} of pass {place[0]}: {error}") from error
 
-    def _bound(self, data: Arrays, group: list[Arrays], place: tuple[int, int]) -> Batch:
-        """The batch of some arrays, checked and converted where training asks for that here."""
+    def _make_batch(self, data: Arrays, group: list[Arrays], place: tuple[int, int]) -> Batch:
+        """Return the batch of some arrays, checked and converted where training asks for that here."""
         compiled = self.program.prepare(*data)
         if compiled is not self.compiled and compiled.layout != self.compiled.layout:
             raise DataError(
@@ -190,8 +189,8 @@ class StreamBatches:
             return found._replace(bound=compiled.binder.bind(data, None, self.total_rows))
         return found
 
-    def _joined(self, group: list[Arrays], place: tuple[int, int]) -> Arrays:
-        """The rows of several batches; what the data's plate does not open has to be the same in all of them."""
+    def _join_batches(self, group: list[Arrays], place: tuple[int, int]) -> Arrays:
+        """Concatenate the rows of several batches; arguments that the plate does not open must be equal in all."""
         joined = []
         where = f"accumulate={self.accumulate}: in the batches before batch {place[1]} of pass {place[0]},"
         for name, cut, parts in zip(self.program.argument_names, self.cut, zip(*group, strict=True), strict=True):
@@ -202,13 +201,13 @@ class StreamBatches:
             joined.append(np.concatenate(parts) if cut else parts[0])
         return tuple(joined)
 
-    def _arrays(self, item: Any, place: tuple[int, int]) -> Arrays:
-        """One batch in the program's order."""
+    def _ordered_arrays(self, item: Any, place: tuple[int, int]) -> Arrays:
+        """Return one batch in the program's order."""
         names = self._names
         given = order_arguments(names, tuple(item) if isinstance(item, (tuple, list)) else (item,), "a batch")
         found = tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
         if self.accumulate > 1 or self.prefetch or self.reads_ahead:
-            found = tuple(map(self._kept, found))
+            found = tuple(map(self._own_copy, found))
         for name, array, kind in zip(names, found, self._kinds, strict=False):
             if kind in "iub" and array.dtype.kind == "f":
                 raise DataError(f"batch {place[1]} of pass {place[0]}: argument '{name}' holds {array.dtype}; that of "
@@ -219,8 +218,8 @@ class StreamBatches:
             a.astype(float) if k == "f" != a.dtype.kind else a for a, k in zip(found, self._kinds, strict=True)
         )
 
-    def _kept(self, array: np.ndarray) -> np.ndarray:
-        """A copy of an array, which a reader may fill again; not of a file that is open for reading."""
+    def _own_copy(self, array: np.ndarray) -> np.ndarray:
+        """Return a copy of an array, which a reader may fill again; not of a file that is open for reading."""
         if not array.flags.writeable and is_memory_mapped(array):
             return array
         if not array.ndim:
@@ -233,14 +232,14 @@ class StreamBatches:
         values = {"epoch": epoch, "start": start, "seed": self.seed}
         opened = self.source
         if callable(opened):
-            opened = opened(**{name: values[name] for name in self._taken})
+            opened = opened(**{name: values[name] for name in self._pass_arguments})
         if not isinstance(opened, Iterable):
             raise OptionError(f"batches= must give an iterable of tuples of arrays, not {shown(opened)}")
         return iter(opened)
 
 
 def _accepted_arguments(source: Any) -> tuple[str, ...]:
-    """Which of `KNOWN` a function that opens a pass is called with.
+    """Return which of `PASS_ARGUMENTS` a function that opens a pass is called with.
 
     Raises
     ------

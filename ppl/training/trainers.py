@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,15 @@ from ppl.compiler.emit.cpu.sparse_training import SparseTrainingEmitter
 from ppl.compiler.emit.cpu.training import OPTIMIZER_RULES
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sizes import identifier
-from ppl.compiler.lower.sparse_gradients import SparseTable, sparse_request
+from ppl.compiler.lower.sparse_gradients import sparse_request
 from ppl.compiler.pipeline import emit_request
 from ppl.errors import SimulatorError
-from ppl.lazy import resident
+from ppl.lazy import device_training
 from ppl.runtime import buffers
 from ppl.runtime.binding import BoundData
 from ppl.runtime.buffers import aligned_zeros
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.executable import Executable
-from ppl.training.column_tables import ColumnEmitter, Columns, by_columns
 from ppl.training.mutable_state import BlockData, BlockResults, MutableState
 from ppl.tuning import AWAKE_STEPS, LONG_BUFFER, SLOWER_AGAIN, THREADS_WITH_COPIES, UPDATED_BY_ALL
 
@@ -42,7 +41,7 @@ class ThreadChooser:
         self._calls = 0
 
     def choose(self, most: int) -> int:
-        """The number of threads for the next call: `most` or 1."""
+        """Return the number of threads for the next call: `most` or 1."""
         self._calls += 1
         for threads in (most, 1):
             if threads not in self.seconds:
@@ -64,12 +63,12 @@ class Trainer:
 
     executable: Executable
     tables: tuple[Any, ...] = ()
-    listed = "TRAINED"
-    ready = False
+    entry_point_list = "TRAINED"
+    is_compiled = False
     """Whether the loop has been compiled."""
-    several = True
+    takes_several_batches = True
     """Whether a call takes steps on several batches that have been read ahead."""
-    paced: tuple[int, int] = (0, 1)
+    last_block_length: tuple[int, int] = (0, 1)
     """Rows of a batch in the latest run, and the steps that it came to take in a call of compiled code."""
 
     def __init__(self, compiled: Compiled):
@@ -86,14 +85,14 @@ class Trainer:
         self.no_addresses = np.zeros((0, len(request.inputs)), np.int64)
 
     def run(self, live: MutableState, steps: BlockData, rates: Sequence[float], hypers: np.ndarray) -> int:
-        """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
+        """Take up to `len(rates)` steps and return how many were taken; `live.block_results` has the scalars of each.
 
         No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite,
         or so large that the update might not be.
         """
-        live.own()
+        live.make_private()
         exe, bound = self.executable, steps.bound
-        rows = self._rows_of(steps)
+        rows = self._rows_per_step(steps)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
         data = self._data(bound)
         parts, others = data, [data, *map(self._data, steps.others)] if steps.others else []
@@ -110,73 +109,95 @@ class Trainer:
         alone = 0 < len(rates) < AWAKE_STEPS and exe.runs_on_one_thread(sizes, slabs)
         threads = 1 if alone else exe._threads(slabs, None)
         w, v = exe._work(sizes, slabs, threads)
-        lanes, threads = threads, self._chosen(threads, len(rates))
-        for plate, (scale, total) in self._scaled(steps, rows).items():
+        lanes, threads = threads, self._choose_threads(threads, len(rates))
+        for plate, (scale, total) in self._row_scales(steps, rows).items():
             w[exe.plates.index(plate)], v[exe.memory.header.index(f"total_{plate}")] = scale, total
-        results = np.zeros((len(rates), len(self.names)))
-        live.block = BlockResults(live.step, self.names, results, steps.total) if rates else None
-        first, second = live.vectors
-        vectors = (
-            live.flat,
-            first,
-            second,
-            self._gradient(live),
-            OPTIMIZER_RULES[live.rule.name],
-            np.asarray(rates, np.float64),
-            np.array([*live.rule.numbers, 0.0]),
-            1.0 / steps.total,
-        )
-        seed = np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF)
-        rest = (
-            w,
-            live.aux,
-            live.aux.copy(),
-            hypers,
-            seed,
-            live.counter,
-            results,
-            order,
-            size,
-            threads,
-            exe.entry_points(threads, self.listed),
-            places,
-            *data,
-            *parts,
-        )
-        with self._timed(threads, len(rates)):
+        more, regions = self._loop_arguments(live, v, sizes, lanes), exe.entry_points(threads, self.entry_point_list)
+        with self._time_call(threads, len(rates)):
             before = live.step
             try:
-                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, lanes), *rest))
+                done = self._call_loop(
+                    live, steps.total, rates, hypers, more, w, order, size, threads, regions, places, [*data, *parts]
+                )
             except Exception as error:
                 done = self._steps_before_error(error, live.step - before)
         if CHECKED:
             buffers.check_guards(exe.memory, w, v, (slabs, lanes))
+        self.is_compiled = True
         return done
 
+    def _call_loop(
+        self,
+        live: MutableState,
+        total: int,
+        rates: Sequence[float],
+        hypers: np.ndarray,
+        more: Sequence[Any],
+        w: np.ndarray,
+        order: np.ndarray,
+        size: int,
+        threads: int,
+        regions: Any,
+        places: np.ndarray,
+        data: Sequence[np.ndarray],
+    ) -> int:
+        """Call the compiled loop, which writes to `live`, and return how many steps it has taken.
+
+        `more` comes from `_loop_arguments`; `regions` are the addresses of what threads share. `data` are the whole
+        arrays, and memory for those of one step; `places` has the addresses of the arrays of every step, or no rows.
+        """
+        results = np.zeros((len(rates), len(self.names)))
+        live.block_results = BlockResults(live.step, self.names, results, total) if rates else None
+        return int(
+            self.executable.module.train(
+                live.flat,
+                *live.vectors,
+                self._gradient(live),
+                OPTIMIZER_RULES[live.rule.name],
+                np.asarray(rates, np.float64),
+                np.array([*live.rule.numbers, 0.0]),
+                1.0 / total,
+                *more,
+                w,
+                live.aux,
+                live.aux.copy(),
+                hypers,
+                np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF),
+                live.counter,
+                results,
+                order,
+                size,
+                threads,
+                regions,
+                places,
+                *data,
+            )
+        )
+
     def _gradient(self, live: MutableState) -> np.ndarray:
-        """Memory for a gradient: the same for all calls, since fresh pages cost time."""
+        """Return memory for a gradient: the same for all calls, since fresh pages cost time."""
         exe = self.executable
         if CHECKED:
             return buffers.guarded_array(exe.n_params, exe.float)
         if exe.n_params < LONG_BUFFER:
             return np.zeros(exe.n_params, exe.float)
-        return live.kept("gradient", exe.n_params, lambda: aligned_zeros(exe.n_params, exe.float))
+        return live.cached("gradient", exe.n_params, lambda: aligned_zeros(exe.n_params, exe.float))
 
     def _data(self, bound: BoundData) -> list[np.ndarray]:
-        """Data arguments as compiled code reads them."""
+        """Return data arguments as compiled code reads them."""
         exe = self.executable
         return [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
 
-    def _rows_of(self, steps: BlockData) -> dict[str, int]:
-        """Rows of a step, by plate."""
+    def _rows_per_step(self, steps: BlockData) -> dict[str, int]:
+        """Return the rows of a step, by plate."""
         rows = dict(steps.bound.rows)
         if steps.rows is not None:
             assert self.plate is not None
             rows[self.plate.name] = steps.size
         return rows
 
-    def _scaled(self, steps: BlockData, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
-        """Factor N/B and rows N of the data set, by the identifiers of plates."""
+    def _row_scales(self, steps: BlockData, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
+        """Return the factor N/B and the rows N of the data set, by the identifiers of plates."""
         bound, found = steps.bound, {}
         for i, (name, total) in enumerate(bound.totals.items()):
             placed = (steps.total / rows[name], steps.total) if i == 0 else (bound.scales[name], total)
@@ -184,7 +205,7 @@ class Trainer:
         return found
 
     def _steps_before_error(self, error: Exception, done: int) -> int:
-        """The number of steps taken after an `error` in the step behind `done` ones.
+        """Return the number of steps taken after an `error` in the step behind `done` ones.
 
         An error of a simulator is left to the general path, which takes the step again and says what went wrong.
         """
@@ -193,71 +214,68 @@ class Trainer:
         except SimulatorError:
             return done
 
-    def _chosen(self, threads: int, steps: int) -> int:
-        """The number of threads that take `steps` steps: up to `threads`."""
+    def _choose_threads(self, threads: int, steps: int) -> int:
+        """Return the number of threads that take `steps` steps: up to `threads`."""
         return threads
 
-    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
-        """A call of `steps` steps on so many threads."""
+    def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        """Return a context for a call of `steps` steps on so many threads, which may time it."""
         return contextlib.nullcontext()
 
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        """The arguments of the loop between the vectors and the rest."""
+    def _loop_arguments(
+        self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
+    ) -> tuple[Any, ...]:
+        """Return the arguments of the loop between the rule and the workspace."""
         which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
         return v, which, self.executable.gradient_partition, self._copies(live, threads)
 
     def _copies(self, live: MutableState, threads: int) -> np.ndarray:
-        """The parameters once more for every thread but the first, where threads share the update."""
+        """Return the parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
-            live.copied = None
+            live.thread_copies = None
             return live.flat[:0]
         from ppl.kernels.cpu.training.parallel_optimizers import copy_stride  # imports Numba
 
         stride = copy_stride(live.flat.size)
-        spare = live.kept("copies", (threads, stride), lambda: aligned_zeros((threads - 1) * stride, live.flat.dtype))
-        if live.copied is not spare:
+        spare = live.cached("copies", (threads, stride), lambda: aligned_zeros((threads - 1) * stride, live.flat.dtype))
+        if live.thread_copies is not spare:
             spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
-        live.copied = spare
+        live.thread_copies = spare
         return spare
 
 
 class SparseTrainer(Trainer):
     """The training loop of a program whose gradient is sparse in some tables."""
 
-    listed = "ENTRY_POINTS"
+    entry_point_list = "ENTRY_POINTS"
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         request, self.tables = sparse_request(
             compiled.request("gradient", (), compiled.settings.particles), compiled.target.rewrites
         )
-        self.pace = ThreadChooser()
+        self.thread_chooser = ThreadChooser()
         if self.tables:
-            self._prepare(request)
+            self._compile(request)
 
     def __bool__(self) -> bool:
         return bool(self.tables)
 
-    def _chosen(self, threads: int, steps: int) -> int:
-        return self.pace.choose(threads) if threads > 1 and steps else threads
+    def _choose_threads(self, threads: int, steps: int) -> int:
+        return self.thread_chooser.choose(threads) if threads > 1 and steps else threads
 
-    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
+    def _time_call(self, threads: int, steps: int) -> AbstractContextManager[None]:
         if not steps:
             return contextlib.nullcontext()
-        return self.pace.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
+        return self.thread_chooser.timed(threads, steps, counted=self.is_compiled)
 
-    def _prepare(self, request: Request) -> None:
-        self._compile(request, SparseTrainingEmitter, self.tables)
-
-    def _compile(
-        self, request: Request, emitter: Callable[..., SparseTrainingEmitter], tables: Sequence[SparseTable]
-    ) -> None:
-        """Compile `request` with an emitter of training on `tables`."""
+    def _compile(self, request: Request) -> None:
+        """Compile `request` with its training loop."""
         settings, plate = self.compiled.settings, self.compiled.binder.plates[0]
         offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
         dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
         kind = functools.partial(
-            emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
+            SparseTrainingEmitter, tables=self.tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
         emitted, made = emit_request(request, settings.dtype, self.compiled.target, kind)
@@ -267,110 +285,43 @@ class SparseTrainer(Trainer):
         self._read()
         self.names = self.names[:-1]
 
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
+    def _loop_arguments(
+        self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int
+    ) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
-        return out, v, *self._scratch(live, sizes, threads)
-
-    def _scratch(self, live: MutableState, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        """Lists of additions and the sum of one row, per thread; all lists are empty between steps."""
-        return live.kept("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
+        return out, v, *live.cached("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
 
     def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        tables = self._emitter.tables
-        most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
-        lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
+        """Make the lists of additions and the sum of one row, per thread; all lists are empty between steps."""
+        most = max(self._emitter.additions(t).evaluate(sizes) for t in self.tables)
+        lengths, width = [t.length for t in self.tables], max(t.width for t in self.tables)
         return (
             np.full((threads, sum(lengths)), -1, np.int32),
             np.zeros((threads, most), np.int32),
-            np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
+            np.zeros((threads, min(most, max(lengths)) + 1), np.int32),
             np.zeros((threads, width + 32), self.executable.float),
         )
 
 
-class ColumnTrainer(SparseTrainer):
-    """The training loop of a program that reads rows of tables only through inner products; false for any other.
+def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
+    """Return the training loop of a program, or None.
 
-    The tables are copied into parts by columns when a state first trains, and back when someone looks at it.
+    `sparse` says that the optimizer leaves rows without a gradient as they are.
     """
-
-    rules: ClassVar[tuple[str, ...]] = ("SGD",)
-    """Optimizers whose step on a row needs nothing but the row's gradient."""
-
-    columns: Columns | None = None
-
-    def _prepare(self, request: Request) -> None:
-        found = by_columns(request, self.tables)
-        if found is not None:
-            request, self.columns = found
-            inside = {t.name for t in self.columns.tables}
-            rest = [t for t in self.tables if t.name not in inside]
-            self._compile(request, functools.partial(ColumnEmitter, columns=self.columns), rest)
-
-    def __bool__(self) -> bool:
-        return self.columns is not None
-
-    def _chosen(self, threads: int, steps: int) -> int:
-        """Threads wait for one another's tables only where some are shared by rows."""
-        return super()._chosen(threads, steps) if self._emitter.tables else threads
-
-    def _extra(self, live: MutableState, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        if live.parts is None:
-            live.parts = self._split(live.flat)
-        live.join = functools.partial(self._join, live)
-        return *super()._extra(live, v, sizes, threads), live.parts
-
-    def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
-        """As for other tables, with what parts hold within a step."""
-        assert isinstance(self._emitter, ColumnEmitter)
-        held = aligned_zeros(self._emitter.held_entries().evaluate(sizes), self.executable.float)
-        return *super()._lists(sizes, threads), held
-
-    def _split(self, flat: np.ndarray) -> np.ndarray:
-        assert self.columns is not None
-        out = aligned_zeros(self.columns.area * self.columns.parts, self.executable.float)
-        for whole, part in self._pieces(flat, out):
-            part[:] = whole
-        return out
-
-    def _join(self, live: MutableState) -> None:
-        assert live.parts is not None
-        for whole, part in self._pieces(live.flat, live.parts):
-            whole[:] = part
-
-    def _pieces(self, flat: np.ndarray, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The columns of every table and part in a flat vector, and where the part has them."""
-        cut = self.columns
-        assert cut is not None
-        for table in cut.tables:
-            size, width = table.length * table.width, cut.padded(table)
-            whole = flat[table.offset : table.offset + size].reshape(table.length, table.width)
-            for p in range(cut.parts):
-                first, last = cut.piece(table, p)
-                at = p * cut.area + cut.start(table.name)
-                part = columns[at : at + table.length * width].reshape(table.length, width)
-                yield whole[:, first:last], part[:, : last - first]
+    if sparse not in compiled.trainers:
+        compiled.trainers[sparse] = _make_trainer(compiled, sparse)
+    return compiled.trainers[sparse]
 
 
-def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | None:
-    """The training loop of a program, or None; `sparse`: the optimizer leaves rows without a gradient as they are."""
-    key = sparse, rule if sparse and rule in ColumnTrainer.rules else ""
-    if key not in compiled.trainers:
-        compiled.trainers[key] = _make_trainer(compiled, *key)
-    return compiled.trainers[key]
-
-
-def _make_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
+def _make_trainer(compiled: Compiled, sparse: bool) -> Trainer | None:
+    """Make the first loop that suits, where the target has them: rows of tables, or whole gradients."""
     target = compiled.target
     if not compiled.layout.shapes:
         return None
     if target.resident:
-        made: Trainer | None = resident.device_trainer(compiled)
+        made: Trainer | None = device_training.device_trainer(compiled)
         return None if made is not None and made.executable.has_failure_flag else made
-    if sparse and compiled.binder.plates:
-        if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):
-            return cut
-        if found := SparseTrainer(compiled):
-            return found
+    if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
+        return found
     trainer = Trainer(compiled)
     return trainer if trainer.executable.trains else None

@@ -33,6 +33,26 @@ def test_alias_tables_hold_their_distribution_exactly(weights):
     np.testing.assert_array_equal(table.draw(7, 40, (5, 2)).ravel(), draws[40:50])
 
 
+def test_words_that_a_model_draws_have_the_probabilities_of_the_table():
+    noise = alias_table(np.array([5.0, 1.0, 0.0, 3.0, 7.0, 0.5]))
+
+    @ppl.model
+    def counts(x):
+        with ppl.plate("data", x):
+            drawn = noise.sample("noise", 4)
+            ppl.cost("first", np.mean(np.where(drawn < 1, 1.0, 0.0)))
+            ppl.cost("squares", 100.0 * np.mean(drawn * drawn))
+
+    n = 40_000
+    program = ppl.compile(counts, data=(np.zeros(n),))
+    total = program.value(program.init(0), np.zeros(n)) / n
+    k = np.arange(6)
+    values = (k < 1) + 100.0 * k * k
+    mean = np.sum(noise.probs * values)
+    error = np.sqrt(np.sum(noise.probs * (values - mean) ** 2) / (4 * n))
+    assert abs(total - mean) < 5 * error and error < 0.01 * mean
+
+
 @pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [np.nan, 1.0], [[1.0]]])
 def test_alias_tables_refuse_what_is_no_distribution(weights):
     with pytest.raises(DataError, match="an alias table takes one row of weights"):

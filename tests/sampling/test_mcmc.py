@@ -9,7 +9,7 @@ import pytest
 import ppl
 from ppl import Normal
 from ppl.chains.arviz_data import named_axes
-from ppl.chains.mcmc import r_hat
+from ppl.chains.mcmc import MOST_COMPARED_REALS, worst_r_hats
 from ppl.errors import MissingPackageError, ModelError, NonFiniteError, OptionError, ShapeError
 from tests.sampling import models
 
@@ -148,13 +148,21 @@ def test_axes_get_names_of_their_own():
     assert {name: len(x) for name, x in coords.items()} == {"school_dim": 8, "time": 3, "time_2": 4, "draw_dim": 2}
 
 
-def test_r_hat_is_that_of_arviz():
-    arviz = pytest.importorskip("arviz")
+def test_r_hat_tells_chains_that_do_not_agree():
+    pytest.importorskip("arviz")
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(4, 101, 2)).cumsum(1) * 0.1 + rng.normal(size=(4, 101, 2))
-    x[:, 50:52] = x[:, 49:50]  # ties
-    assert np.allclose(r_hat(x), [float(arviz.rhat(x[:, :, i])) for i in range(2)])
-    assert np.isnan(r_hat(np.ones((2, 50)))) and np.isnan(r_hat(rng.normal(size=(2, 3))))
+    good, still = rng.normal(size=(4, 101, 2)), np.ones((4, 101, 1))
+    apart = good + np.arange(4)[:, None, None]
+    found = worst_r_hats({"good": good, "apart": apart, "still": still})
+    assert found["good"] < 1.01 and found["apart"] > 1.5 and found["still"] == 0.0
+    drift = worst_r_hats({"good": good[:1], "drift": good[:1] + np.linspace(0, 9, 101)[:, None], "few": good[:1, :7]})
+    assert drift["good"] < 1.2 and drift["drift"] > 1.5 and drift["few"] == 0.0
+
+
+def test_r_hat_of_many_reals_is_left_to_the_user():
+    pytest.importorskip("arviz")
+    many = np.broadcast_to(np.nan, (2, 9, MOST_COMPARED_REALS))
+    assert list(worst_r_hats({"rows": many, "scale": np.random.default_rng(0).normal(size=(2, 9, 1))})) == ["scale"]
 
 
 def test_the_shape_error_of_a_model_stays_what_it_is():

@@ -190,8 +190,8 @@ def run_captured() -> None:
     compare(again, fit, 0.0)
     assert max(counts) > 2 and not calls, calls
     for plan in plans:
-        kept = [x for owner in (plan, plan.resident, plan.work) for x in vars(owner).values()]
-        kept += [*plan.batch, *plan.resident.data]
+        kept = [x for owner in (plan, plan.device_state, plan.work) for x in vars(owner).values()]
+        kept += [*plan.batch, *plan.device_state.data]
         places = [_place(x) for x in kept if isinstance(x, FakeCUDAArray)]
         for kernel, _, arguments in plan.recorder.launches:
             for x in arguments:

@@ -8,6 +8,7 @@ import ppl
 import ppl.estimators
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
+from ppl.models.alias import alias_table
 from ppl.training.trainers import SparseTrainer, ThreadChooser, trainer_of
 from ppl.tuning import SLOWER_AGAIN
 
@@ -231,3 +232,84 @@ def test_batches_from_a_stream_are_steps_in_place_too():
     assert sparse.state.step == 6
     for name in ("u", "v", "bias", "weight"):
         np.testing.assert_allclose(sparse.state.params[name], whole.state.params[name], rtol=1e-8, atol=1e-10)
+
+
+WORDS = RNG.integers(0, 60, ROWS)
+
+
+def tables(width, *names):
+    """Parameters of this width, a table each."""
+    return [ppl.param(name, ppl.init.normal(0.3), shape=(300, width)) for name in names]
+
+
+def contrast(width, count):
+    """Words against other ones: two products that share a factor, whose gradient is a sum of rows."""
+
+    @ppl.model
+    def model(left, right, others):
+        u, v = tables(width, "u", "v")
+        with ppl.plate("data", left, right, others) as (left, right, others):
+            ppl.cost("near", ppl.softplus(-(u[right] @ v[left])))
+            ppl.cost("far", np.sum(ppl.softplus(u[others] @ v[left])))
+
+    return model, (LEFT, WORDS, RNG.integers(0, 60, (ROWS, count)))
+
+
+def single_rows():
+    """Both factors of a product are single rows; beside them a table that is no factor, a number and a setting."""
+
+    @ppl.model
+    def model(left, right, y):
+        u, v = tables(40, "u", "v")
+        bias, base = ppl.param("bias", 0.0, shape=(5000,)), ppl.param("base", 0.1)
+        strength = ppl.hyper("strength", 0.7)
+        with ppl.plate("data", left, right, y) as (left, right, y):
+            ppl.cost("square", strength * (y - u[left] @ v[right] - bias[left] - base) ** 2)
+
+    return model, (LEFT, WORDS, Y)
+
+
+def one_table():
+    """A table whose rows are multiplied by others of its own, a row by itself among them."""
+
+    @ppl.model
+    def model(left, right, y):
+        (u,) = tables(33, "u")
+        with ppl.plate("data", left, right, y) as (left, right, y):
+            ppl.cost("square", (y - u[left] @ u[right]) ** 2)
+
+    return model, (LEFT, np.where(RNG.random(ROWS) < 0.3, LEFT, WORDS), Y)
+
+
+def random_words():
+    """Rows that the step draws, and rows that are computed, most of which are the last one."""
+
+    @ppl.model
+    def model(left, y):
+        noise = alias_table(1.0 / np.arange(1, 51))
+        u, v = tables(64, "u", "v")
+        with ppl.plate("data", left, y) as (left, y):
+            ppl.cost("far", y**2 * np.sum(ppl.softplus(u[noise.sample("noise", 3)] @ v[left])))
+            ppl.cost("end", (u[np.minimum(9 * left, 299)] @ v[left]) ** 2)
+
+    return model, (LEFT, Y)
+
+
+PRODUCTS = {"row and others": contrast(100, 5), "many rows": contrast(32, 11), "single rows": single_rows(),
+            "one table": one_table(), "drawn": random_words()}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PRODUCTS.values(), ids=PRODUCTS.keys())
+@pytest.mark.parametrize("size", [None, 128], ids=["all rows", "minibatches"])
+def test_fit_of_products_of_rows_is_that_of_whole_gradients(case, size):
+    model, data = case
+    program = ppl.compile(model, data=data, dtype="float64")
+    assert type(trainer_of(program.prepare(), True)) is SparseTrainer
+    options = {"steps": 7, "batch_size": size, "seed": 3}
+    sparse, whole = (ppl.fit(program, *data, optimizer=o, **options) for o in (OPTIMIZERS[0], dense(OPTIMIZERS[0])))
+    np.testing.assert_allclose(sparse.history["loss"], whole.history["loss"], rtol=1e-11)
+    start = program.init(3)
+    for name, value in sparse.state.params.items():
+        np.testing.assert_allclose(value, whole.state.params[name], rtol=1e-9, atol=1e-11)
+        moved = np.asarray(whole.state.params[name]) != np.asarray(start.params[name])
+        assert moved.any() and np.array_equal(np.asarray(value)[~moved], np.asarray(start.params[name])[~moved])

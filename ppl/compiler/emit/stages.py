@@ -96,8 +96,6 @@ class StageWriter:
             return self.time_loop(step, prefix, functions)
         if op == "gemm":
             return [*emit_gemm(step, unit.builder, stage, unit.dtype)]
-        if op == "column_dot":  # before the stage, see `ppl.training.column_tables`
-            return []
         if op in ("table_dot", "table_sum"):
             functions.append(table_function(name, step.node))
             return emit_table_product(step, unit.builder, stage.row, name)

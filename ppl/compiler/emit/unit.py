@@ -52,7 +52,7 @@ class TranslationUnit:
 
     `arrays` are the names of its data arguments, `kinds` their dtypes, `leading` the plate in front of each; `counts`
     sets the sizes that they tell. A program with `trained` parameters, the number of entries of its gradient, gets a
-    training loop. `more` are float arrays that all stages and drivers are passed besides the usual ones.
+    training loop.
     """
 
     stages: Sequence[Stage]
@@ -78,7 +78,6 @@ class TranslationUnit:
     """Names and lengths, in floats, of the arrays of a sampling program, in their order."""
     invalid: str = "parameters out of range"
     """The array among them, if any, that is NaN where parameters are out of range."""
-    more: tuple[str, ...] = ()
 
     @property
     def bits(self) -> str:
@@ -104,13 +103,13 @@ class TranslationUnit:
     def common(self) -> list[str]:
         """What every stage is passed."""
         given = ["w", "v", "params", "grad", "out", "aux", "hyper", "seed", "step"]
-        return [*given, *self.ids, *self.arrays, *self.more]
+        return [*given, *self.ids, *self.arrays]
 
     @property
     def driver_arguments(self) -> list[str]:
         """What every driver is passed."""
         given = ["params", "grad", "out", "aux", "hyper", "seed", "step", *self.ids, "w", "v"]
-        return [*given, *self.arrays, *self.more]
+        return [*given, *self.arrays]
 
     @property
     def regions(self) -> list[Stage]:
@@ -120,7 +119,7 @@ class TranslationUnit:
     def kind_of(self) -> dict[str, str]:
         """Dtype of everything that a stage is passed."""
         kinds = dict.fromkeys(FLOAT_ARRAYS, "float") | {"v": "int", "seed": "word", "step": "int"}
-        kinds |= dict.fromkeys(self.ids, "int") | dict.fromkeys(self.more, "float")
+        kinds |= dict.fromkeys(self.ids, "int")
         return kinds | dict(zip(self.arrays, self.kinds, strict=True))
 
     def is_number(self, name: str) -> bool:

@@ -21,7 +21,6 @@ from ppl.compiler.lower.target import NEVER, Rewrites
 from ppl.compiler.lower.views import (
     as_contiguous,
     as_stored,
-    as_stored_rows,
     copy_unresolved_views,
     resolve_view,
     row_axis,
@@ -51,8 +50,6 @@ def _lower_node(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
         return args[0]
     if node.op == "contract":
         return lower_contraction(node, args[0], args[1], rules)
-    if node.op == "column_dot":
-        return remake(node, tuple(as_stored_rows(x) for x in args))
     if node.op in MATRIX_RULES:
         return MATRIX_RULES[node.op](node, *args)
     if node.op in ("external", "cumsum"):

@@ -240,13 +240,6 @@ def as_stored(x: Node) -> Node:
     return x if whole else contiguous_copy(x)
 
 
-def as_stored_rows(x: Node) -> Node:
-    """`x`, or a copy, as a value that has memory for all rows: computed, or an argument."""
-    view = resolve_view(x, {})
-    whole = view is not None and is_contiguous(x) and view.base.type.axes == x.type.axes
-    return x if whole else contiguous_copy(x)
-
-
 def copy_unresolved_views(outputs: Sequence[Node]) -> list[Node]:
     """`outputs` with a copy below every view that no affine map can express."""
     memo: dict[Node, Any] = {}

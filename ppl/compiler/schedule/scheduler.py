@@ -8,7 +8,7 @@ of every node, `build_schedule` makes the stages and their steps."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from ppl.compiler.lower.loops import varying_nodes
@@ -307,8 +307,6 @@ def axes_of_work(node: Node) -> tuple[Axis, ...]:
     """Named axes over which a node's work runs."""
     if node.op in ("sum", "amax", "put"):
         return node.args[0].type.axes
-    if node.op == "column_dot":  # all rows at once
-        return ()
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
     if node.op == "turns":
@@ -328,14 +326,9 @@ def assign_stages(
 ) -> dict[Node, tuple[int, Axis | None]]:
     """Stage of every stored node: as early as possible, then rows as late as their readers in other regions allow.
 
-    Products by columns that wait for no other ones are in one stage. Ops among `cuts` share no region of rows with what
-    they read, or with what reads them.
+    Ops among `cuts` share no region of rows with what they read, or with what reads them.
     """
-    place_ = _earliest_stages(order, {}, cuts)
-    together = [n for n in _first_column_products(order) if n in place_]
-    if len({place_[n] for n in together}) > 1:
-        place_ = _earliest_stages(order, dict.fromkeys(together, max(place_[n][0] for n in together)), cuts)
-
+    place_ = _earliest_stages(order, cuts)
     users: dict[Node, list[Node]] = {}
     for node in order:
         for b in stored_operands(node):
@@ -369,10 +362,8 @@ def _levels_between(made: Node, user: Node, cuts: Set[str]) -> int:
     return 2 if made.op in cuts or user.op in cuts else 0
 
 
-def _earliest_stages(
-    order: Sequence[Node], least: Mapping[Node, int], cuts: Set[str]
-) -> dict[Node, tuple[int, Axis | None]]:
-    """The first stage that every node can be in, of at least the level `least[node]`."""
+def _earliest_stages(order: Sequence[Node], cuts: Set[str]) -> dict[Node, tuple[int, Axis | None]]:
+    """Return the first stage that every node can be in."""
     place_: dict[Node, tuple[int, Axis | None]] = {}
 
     def ready(arg: Node, row: Axis | None, user: Node) -> int:
@@ -390,19 +381,6 @@ def _earliest_stages(
         if node.op in GIVEN or node.op == "get":
             continue
         row = row_axis_of_region(node)
-        first = least.get(node, 0 if row is None else 1)
+        first = 0 if row is None else 1
         place_[node] = (max([first, *(ready(b, row, node) for b in stored_operands(node))]), row)
     return place_
-
-
-def _first_column_products(order: Sequence[Node]) -> list[Node]:
-    """The products by columns that do not depend on others."""
-    later: set[Node] = set()
-    found = []
-    for node in order:
-        depends = any(b in later for b in stored_operands(node))
-        if node.op == "column_dot" and not depends:
-            found.append(node)
-        if depends or node.op == "column_dot":
-            later.add(node)
-    return found

@@ -80,12 +80,8 @@ def estimate_operations(stages: Sequence[Stage]) -> Poly:
     """Rough number of operations of what threads share."""
     total = Poly()
     for stage in stages:
-        steps = [t.node for t in stage.steps if isinstance(t, Opaque) and t.node.op == "column_dot"]
-        total = (
-            total + _operations_of_stage(stage)
-            if stage.row is not None
-            else sum(map(_operations_of_opaque, steps), total)
-        )
+        if stage.row is not None:
+            total = total + _operations_of_stage(stage)
     return total
 
 
@@ -104,5 +100,5 @@ def _operations_of_stage(stage: Stage) -> Poly:
 
 
 def _operations_of_opaque(node: Node) -> Poly:
-    made = entry_count(node.type) * (matrix_size(node) if node.op in MATRIX_KERNELS else node.attrs.get("width", 1))
+    made = entry_count(node.type) * (matrix_size(node) if node.op in MATRIX_KERNELS else 1)
     return (multiplication_count(node) if node.op == "gemm" else made) * 4

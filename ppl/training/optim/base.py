@@ -8,20 +8,20 @@ one from any optimizer."""
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
-from ppl.lazy import checks
+from ppl.lazy import checks, parallel_optimizers
 from ppl.lazy import optimizers as kernels
 from ppl.names import Keywords
 from ppl.runtime.buffers import ArrayPool
 from ppl.runtime.state import Layout
-from ppl.training.optim.schedules import Rate
+from ppl.training.optim.schedules import Rate, check_rate, rate_at
 from ppl.tuning import POOLED_ENTRIES
 
 SQUARE_SLOTS = "v", "sum"
@@ -42,7 +42,7 @@ _thread_memory = threading.local()
 
 
 def empty_vector(purpose: str, like: np.ndarray) -> np.ndarray:
-    """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    """Return an uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
     if like.size < POOLED_ENTRIES:
         return np.empty(like.size, like.dtype)
     pool = getattr(_thread_memory, "pool", None)
@@ -61,11 +61,11 @@ class Optimizer(Protocol):
     """The public contract: pure functions on dicts name → array."""
 
     def init(self, params: Any) -> Any:
-        """The optimizer state for parameters of these shapes."""
+        """Return the optimizer state for parameters of these shapes."""
         ...
 
     def update(self, grads: Any, opt_state: Any, params: Any = None) -> tuple[Any, Any]:
-        """(updates, new optimizer state); new parameters are params + updates."""
+        """Return (updates, new optimizer state); new parameters are params + updates."""
         ...
 
 
@@ -75,7 +75,7 @@ class Transform(Protocol):
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, Any]:
-        """(new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
+        """Return (new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
         ...
 
     def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
@@ -83,30 +83,88 @@ class Transform(Protocol):
         ...
 
 
-class FlatOptimizer(Keywords, ABC):
+def _check_fraction(name: str, value: Any) -> None:
+    """Raise OptionError unless a value is a number in [0, 1)."""
+    if not 0.0 <= number(name, value) < 1.0:
+        raise OptionError(f"{name} must lie in [0, 1), not {value}")
+
+
+def _check_eps(name: str, value: Any) -> None:
+    """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
+    if not SMALLEST_NORMAL <= number(name, value) <= 1.0 / SMALLEST_NORMAL:
+        raise OptionError(f"{name} must be positive, and a number that float32 can hold, not {value}")
+
+
+def _check_decay(name: str, value: Any) -> None:
+    """Raise OptionError unless a value is a number that is not negative."""
+    if not number(name, value) >= 0.0:
+        raise OptionError(f"{name} must be at least 0, not {value}")
+
+
+NUMBERS: dict[str, Callable[[str, Any], None]] = {
+    "beta": _check_fraction,
+    "decay": _check_fraction,
+    "b1": _check_fraction,
+    "b2": _check_fraction,
+    "eps": _check_eps,
+    "weight_decay": _check_decay,
+}
+"""The numbers of updates besides the rate, in the order in which kernels take them, and what checks each."""
+
+MOMENTS = "m", "v"
+"""The slots of updates that are told how many steps they have taken."""
+
+
+@cache
+def _numbers_of(kind: type) -> tuple[str, ...]:
+    """Return the fields of a class that its update takes besides the rate."""
+    return tuple(name for name in NUMBERS if hasattr(kind, name))
+
+
+class FlatOptimizer(Keywords):
     """Base of the optimizers whose step is one fused kernel on a flat vector.
 
-    A concrete class is a frozen dataclass with the fields `lr` and `clip_norm`; it names its `slots`
-    (flat vectors that start at zero) and implements `_step`. Its state is {"t": steps taken, slot:
-    vector}. Schedules are given the step of the training state by `apply`, and `t` by the dict form
-    `update`, which knows no other.
+    A concrete class is a frozen dataclass with the fields `lr` and `clip_norm` and those of `NUMBERS` that its update
+    takes; it names its `kernel` and its `slots` (flat vectors that start at zero). Its state is
+    {"t": steps taken, slot: vector}. Schedules are given the step of the training state by `apply`, and `t` by the
+    dict form `update`, which knows no other.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    kernel: ClassVar[str]
     reads_params: ClassVar[bool] = False
     lr: Rate
     clip_norm: float | None
 
-    @abstractmethod
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
-
-    def _as_floats(self, *names: str) -> None:
-        """Keep these fields as the floats that kernels take, where they have been given as other numbers."""
-        for name in names:
+    def __post_init__(self) -> None:
+        """Check all fields, and keep them as the floats that kernels take where they are other numbers."""
+        owner = type(self).__name__
+        check_rate(owner, self.lr)
+        numbers = _numbers_of(type(self))
+        for name in numbers:
+            NUMBERS[name](f"{owner}: {name}", getattr(self, name))
+        if self.clip_norm is not None and not number(f"{owner}: clip_norm", self.clip_norm) > 0.0:
+            raise OptionError(f"{owner}: clip_norm must be positive, not {self.clip_norm}")
+        for name in ("lr", *numbers, "clip_norm"):
             value = getattr(self, name)
             if value is not None and not callable(value) and (type(value) not in (int, float) or abs(value) >= WORD):
                 object.__setattr__(self, name, float(value))
+
+    def numbers(self) -> list[float]:
+        """Return what the update takes besides the rate."""
+        return [getattr(self, name) for name in _numbers_of(type(self))]
+
+    def _kernel(self) -> str:
+        """Return the name of the function that takes a step."""
+        return self.kernel
+
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
+        """Return fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
+        new = tuple([empty_vector(name, flat) for name in ("parameters", *self.slots)])
+        numbers = [*self.numbers(), t] if self.slots == MOMENTS else self.numbers()
+        rate = rate_at(self.lr, step, type(self).__name__)
+        parallel_optimizers.into(self._kernel(), *new, flat, grad, *slots, rate, *numbers, scale)
+        return new
 
     def apply(
         self,
@@ -117,7 +175,7 @@ class FlatOptimizer(Keywords, ABC):
         step: int,
         scale: float = 1.0,
     ) -> tuple[np.ndarray, OptimizerState]:
-        """One step on flat vectors; see `Transform`."""
+        """Take one step on flat vectors; see `Transform`."""
         if opt is None:
             opt = self._start(flat)
         else:
@@ -131,13 +189,13 @@ class FlatOptimizer(Keywords, ABC):
         return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
 
     def init(self, params: Params) -> OptimizerState:
-        """State for `params`, a dict of arrays of one dtype."""
+        """Return the state for `params`, a dict of arrays of one dtype."""
         return self._start(_flatten(params, _layout_of(params)))
 
     def update(
         self, grads: Params, opt_state: OptimizerState, params: Params | None = None
     ) -> tuple[dict[str, np.ndarray], OptimizerState]:
-        """Updates to be added to the parameters, by name, and the new state.
+        """Return updates to be added to the parameters, by name, and the new state.
 
         Parameters
         ----------
@@ -171,7 +229,7 @@ class FlatOptimizer(Keywords, ABC):
                 raise DataError(f"{type(self).__name__}: '{name}' of the optimizer state is not contiguous")
 
     def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
-        """`require`, and that a run can begin with `opt`: no NaN, and no negative sums of squares."""
+        """Raise DataError unless a run can begin with `opt`: as `require`, no NaN, and no negative sums of squares."""
         if opt is None:
             return
         self.require(opt, flat)
@@ -200,23 +258,3 @@ def _layout_of(parts: Params) -> Layout:
 
 def _flatten(parts: Params, layout: Layout) -> np.ndarray:
     return layout.join(parts, np.result_type(np.float32, *(array(f"'{n}'", v, DataError) for n, v in parts.items())))
-
-
-def check_fraction(owner: str, **values: float) -> None:
-    """Raise OptionError unless every value is a number in [0, 1)."""
-    for name, value in values.items():
-        if not 0.0 <= number(f"{owner}: {name}", value) < 1.0:
-            raise OptionError(f"{owner}: {name} must lie in [0, 1), not {value}")
-
-
-def check_positive(owner: str, **values: float | None) -> None:
-    """Raise OptionError unless every value is a positive finite number or None."""
-    for name, value in values.items():
-        if value is not None and not number(f"{owner}: {name}", value) > 0.0:
-            raise OptionError(f"{owner}: {name} must be positive, not {value}")
-
-
-def check_eps(owner: str, eps: float) -> None:
-    """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
-    if not SMALLEST_NORMAL <= number(f"{owner}: eps", eps) <= 1.0 / SMALLEST_NORMAL:
-        raise OptionError(f"{owner}: eps must be positive, and a number that float32 can hold, not {eps}")

@@ -1,19 +1,15 @@
 """First-order optimizers: SGD, momentum, AdaGrad, RMSProp, Adam, AdamW and LazyAdam.
 
-Each is a frozen dataclass of its numbers, whose step is one fused kernel on a flat vector (`FlatOptimizer`)."""
+Each is a frozen dataclass of its numbers; `FlatOptimizer` checks them, and calls the kernel that takes the step."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
-from ppl.arguments import number
 from ppl.errors import OptionError
-from ppl.lazy import parallel_optimizers
 from ppl.records import dataclass
-from ppl.training.optim.base import FlatOptimizer, Slots, check_eps, check_fraction, check_positive, empty_vector
-from ppl.training.optim.schedules import Rate, check_rate, rate_at
+from ppl.training.optim.base import FlatOptimizer
+from ppl.training.optim.schedules import Rate
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,7 @@ class SGD(FlatOptimizer):
 
     lr: Rate
     clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        check_rate("SGD", self.lr)
-        check_positive("SGD", clip_norm=self.clip_norm)
-        self._as_floats("lr", "clip_norm")
-
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new = empty_vector("parameters", flat)
-        parallel_optimizers.into("sgd_into", new, flat, grad, rate_at(self.lr, step, "SGD"), scale)
-        return (new,)
+    kernel: ClassVar[str] = "sgd_into"
 
 
 @dataclass(frozen=True)
@@ -86,20 +73,12 @@ class Momentum(FlatOptimizer):
     slots: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def __post_init__(self) -> None:
-        check_rate("Momentum", self.lr)
+        super().__post_init__()
         if not isinstance(self.nesterov, bool):
             raise OptionError(f"Momentum: nesterov is True or False, not {self.nesterov!r}")
-        check_fraction("Momentum", beta=self.beta)
-        check_positive("Momentum", clip_norm=self.clip_norm)
-        self._as_floats("lr", "beta", "clip_norm")
 
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new, buffer = empty_vector("parameters", flat), empty_vector("buffer", flat)
-        kernel = "nesterov_into" if self.nesterov else "momentum_into"
-        parallel_optimizers.into(
-            kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step, "Momentum"), self.beta, scale
-        )
-        return new, buffer
+    def _kernel(self) -> str:
+        return "nesterov_into" if self.nesterov else "momentum_into"
 
 
 @dataclass(frozen=True)
@@ -133,19 +112,7 @@ class AdaGrad(FlatOptimizer):
     eps: float = 1e-10
     clip_norm: float | None = None
     slots: ClassVar[tuple[str, ...]] = ("sum",)
-
-    def __post_init__(self) -> None:
-        check_rate("AdaGrad", self.lr)
-        check_eps("AdaGrad", self.eps)
-        check_positive("AdaGrad", clip_norm=self.clip_norm)
-        self._as_floats("lr", "eps", "clip_norm")
-
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new, total = empty_vector("parameters", flat), empty_vector("sum", flat)
-        parallel_optimizers.into(
-            "adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step, "AdaGrad"), self.eps, scale
-        )
-        return new, total
+    kernel: ClassVar[str] = "adagrad_into"
 
 
 @dataclass(frozen=True)
@@ -179,19 +146,7 @@ class RMSProp(FlatOptimizer):
     eps: float = 1e-8
     clip_norm: float | None = None
     slots: ClassVar[tuple[str, ...]] = ("v",)
-
-    def __post_init__(self) -> None:
-        check_rate("RMSProp", self.lr)
-        check_fraction("RMSProp", decay=self.decay)
-        check_eps("RMSProp", self.eps)
-        check_positive("RMSProp", clip_norm=self.clip_norm)
-        self._as_floats("lr", "decay", "eps", "clip_norm")
-
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new, v = empty_vector("parameters", flat), empty_vector("v", flat)
-        lr = rate_at(self.lr, step, "RMSProp")
-        parallel_optimizers.into("rmsprop_into", new, v, flat, grad, slots[0], lr, self.decay, self.eps, scale)
-        return new, v
+    kernel: ClassVar[str] = "rmsprop_into"
 
 
 @dataclass(frozen=True)
@@ -230,20 +185,6 @@ class Adam(FlatOptimizer):
     clip_norm: float | None = None
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
     kernel: ClassVar[str] = "adam_into"
-
-    def __post_init__(self) -> None:
-        name = type(self).__name__
-        check_rate(name, self.lr)
-        check_fraction(name, b1=self.b1, b2=self.b2)
-        check_eps(name, self.eps)
-        check_positive(name, clip_norm=self.clip_norm)
-        self._as_floats("lr", "b1", "b2", "eps", "clip_norm")
-
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new, m, v = empty_vector("parameters", flat), empty_vector("m", flat), empty_vector("v", flat)
-        lr = rate_at(self.lr, step, type(self).__name__)
-        parallel_optimizers.into(self.kernel, new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
-        return new, m, v
 
 
 @dataclass(frozen=True)
@@ -284,22 +225,8 @@ class AdamW(FlatOptimizer):
     weight_decay: float = 1e-2
     clip_norm: float | None = None
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    kernel: ClassVar[str] = "adamw_into"
     reads_params: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_rate("AdamW", self.lr)
-        check_fraction("AdamW", b1=self.b1, b2=self.b2)
-        check_eps("AdamW", self.eps)
-        if not number("AdamW: weight_decay", self.weight_decay) >= 0.0:
-            raise OptionError(f"AdamW: weight_decay must be at least 0, not {self.weight_decay}")
-        check_positive("AdamW", clip_norm=self.clip_norm)
-        self._as_floats("lr", "b1", "b2", "eps", "weight_decay", "clip_norm")
-
-    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
-        new, m, v = empty_vector("parameters", flat), empty_vector("m", flat), empty_vector("v", flat)
-        numbers = rate_at(self.lr, step, "AdamW"), self.b1, self.b2, self.eps, self.weight_decay
-        parallel_optimizers.into("adamw_into", new, m, v, flat, grad, *slots, *numbers, t, scale)
-        return new, m, v
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class NaturalGradient:
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, dict[str, int]]:
-        """One step on flat vectors; `scale`, by which losses become losses per row, is left out."""
+        """Take one step on flat vectors; `scale`, by which losses become losses per row, is left out."""
         self.check(opt, flat, layout)
         params, grads = layout.split(flat.astype(np.float64)), layout.split(grad.astype(np.float64))
         moved: dict[str, np.ndarray] = {}
@@ -104,7 +104,7 @@ class NaturalGradient:
 
 
 def _why_unsuitable(site: Site, trace: Trace) -> str | None:
-    """Why a node does not fit, or None."""
+    """Say why a node does not fit, or return None."""
     dist = site.dist
     assert dist is not None
     family = FAMILIES.get(type(dist))
@@ -133,7 +133,7 @@ def _why_unsuitable(site: Site, trace: Trace) -> str | None:
 
 
 def _reads_param(site: Site, param: Param) -> bool:
-    """Whether the node's own distribution reads a parameter, other than through samples."""
+    """Return whether the node's own distribution reads a parameter, other than through samples."""
     assert site.dist is not None
     ahead, seen = list(site.dist.params.values()), set()
     while ahead:
@@ -177,7 +177,7 @@ class _NaturalNode:
         return CONSTRAINTS[param.constraint].forward(leaf, param.shape) if param.constraint else leaf
 
     def step(self, params: dict[str, np.ndarray], grads: dict[str, np.ndarray], rate: float) -> dict[str, np.ndarray]:
-        """New unconstrained parameters by name."""
+        """Return new unconstrained parameters by name."""
         env = Env(params={own: params[p.name] for own, p in self.owner.items() if p is not None}, dtype=np.float64)
         k = len(self.jacobian)
         values = evaluate([*self.eta, *(n for row in self.jacobian for n in row)], env)
@@ -191,7 +191,7 @@ class _NaturalNode:
         return self._back(self._inside(eta, -rate * move))
 
     def _inside(self, eta: np.ndarray, move: np.ndarray) -> np.ndarray:
-        """eta + move, halved per unit until it lies in the family."""
+        """Return eta + move, halved per unit until it lies in the family."""
         for _ in range(MOST_HALVINGS):
             ok = self.calculus.inside(eta + move)
             if ok.all():

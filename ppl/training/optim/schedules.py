@@ -34,14 +34,14 @@ class Schedule:
 
 @keywords
 def constant(value: float) -> Schedule:
-    """`value` at every step."""
+    """Return the schedule that is `value` at every step."""
     value = _check_finite("constant", value=value)
     return Schedule(f"constant({value})", lambda step: value)
 
 
 @keywords
 def linear(start: float, end: float, steps: int) -> Schedule:
-    """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on."""
+    """Return a straight line from `start` at step 0 to `end` at step `steps`, and `end` from there on."""
     _check_finite("linear", start=start, end=end)
     _check_steps("linear", steps)
     return Schedule(f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0))
@@ -49,7 +49,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
 
 @keywords
 def cosine(start: float, end: float, steps: int) -> Schedule:
-    """Half a cosine wave from `start` at step 0 to `end` at step `steps`, and `end` from there on.
+    """Return half a cosine wave from `start` at step 0 to `end` at step `steps`, and `end` from there on.
 
     References
     ----------
@@ -66,7 +66,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 
 @keywords
 def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
-    """start · decay^(step / steps): multiplied by `decay` every `steps` steps, smoothly."""
+    """Return start · decay^(step / steps): multiplied by `decay` every `steps` steps, smoothly."""
     _check_finite("exponential", start=start, decay=decay)
     _check_steps("exponential", steps)
     if decay <= 0.0:
@@ -76,7 +76,7 @@ def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
 
 @keywords
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
-    """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
+    """Return `values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
     steps, given = _as_list("boundaries", boundaries), _as_list("values", values)
     edges = tuple(number("piecewise: a boundary", b) for b in steps)
     levels = tuple(number("piecewise: a value", v) for v in given)
@@ -96,7 +96,7 @@ def _as_list(name: str, values: Sequence[float]) -> list[float]:
 
 @keywords
 def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
-    """αₜ = a / (b + t)^power: steps that sum to infinity while their squares do not.
+    """Return αₜ = a / (b + t)^power: steps that sum to infinity while their squares do not.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
 
 
 def rate_at(rate: Rate, step: int, owner: str = "") -> float:
-    """The value of a number or schedule at a step.
+    """Return the value of a number or schedule at a step.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def check_rate(owner: str, rate: Rate) -> None:
 
 
 def _check_finite(owner: str, **values: float) -> float:
-    """The last of `values`, after checking that each is a finite number."""
+    """Return the last of `values`, after checking that each is a finite number."""
     for name, value in values.items():
         found = number(f"{owner}: {name}", value)
     return found

@@ -37,7 +37,7 @@ class Groups:
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """One step of every group on its own part of the vectors; frozen entries are copied bit for bit."""
+        """Take one step of every group on its own part of the vectors; frozen entries are copied bit for bit."""
         groups, moving = self._moving(opt, layout)
         new, found = flat.copy(), {}
         for glob, member in moving.items():
@@ -60,7 +60,7 @@ class Groups:
             member.check(None if opt is None else opt[glob], _gather_slices(flat, pieces), part)
 
     def _moving(self, opt: Any, layout: Layout) -> tuple[GroupSlices, dict[str, Transform]]:
-        """All groups, and the transforms of those that are not frozen, whose states `opt` must have."""
+        """Return all groups, and the transforms of those that are not frozen, whose states `opt` must have."""
         groups = self.resolve(layout)
         moving = {glob: member for glob in groups if (member := self.members[glob]) is not None}
         if opt is not None and not (isinstance(opt, Mapping) and set(opt) == set(moving)):
@@ -71,7 +71,7 @@ class Groups:
         return groups, moving
 
     def trainable(self, layout: Layout) -> np.ndarray:
-        """Mask over the flat vector: False where a parameter is frozen."""
+        """Return a mask over the flat vector: False where a parameter is frozen."""
         mask = np.zeros(layout.size, bool)
         for glob, (_, pieces) in self.resolve(layout).items():
             for piece in pieces:
@@ -79,7 +79,7 @@ class Groups:
         return mask
 
     def resolve(self, layout: Layout) -> GroupSlices:
-        """Layout and slices of the flat vector of every group that has parameters (cached)."""
+        """Return the layout and slices of the flat vector of every group that has parameters (cached)."""
         known = self._resolved
         if known is None or (known[0] is not layout and known[0] != layout):
             known = self._resolved = layout, _assign_groups(tuple(self.members), layout)
@@ -123,7 +123,7 @@ def _scatter_slices(flat: np.ndarray, own: np.ndarray, pieces: list[slice]) -> N
 
 
 def as_transform(optimizer: Any) -> Transform:
-    """The object whose `apply(flat, grad, opt, layout, step) → (new_flat, new_opt)` takes one training step.
+    """Return the object whose `apply(flat, grad, opt, layout, step) → (new_flat, new_opt)` takes one training step.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ class ExternalOptimizer:
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, Any]:
-        """One step on flat vectors, of which the optimizer is given read-only views by name."""
+        """Take one step on flat vectors, of which the optimizer is given read-only views by name."""
         grad = grad if scale == 1.0 else grad * np.asarray(scale, grad.dtype)
         params, grads = _readonly_views(layout, flat), _readonly_views(layout, grad)
         if self._template is None:
@@ -184,7 +184,7 @@ class ExternalOptimizer:
 
 
 def match_structure(tree: Any, template: Any) -> Any:
-    """The leaves of `tree` in the containers of `template`.
+    """Return the leaves of `tree` in the containers of `template`.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def match_structure(tree: Any, template: Any) -> Any:
 
 
 def _leaf_kind(leaf: Any) -> str:
-    """The kind of a leaf: whole numbers, floats, or something else by its own letter."""
+    """Return the kind of a leaf: whole numbers, floats, or something else by its own letter."""
     kind = np.asarray(leaf).dtype.kind
     return "i" if kind == "u" else kind
 

@@ -108,19 +108,16 @@ def test_sites(names, particles):
     "names",
     [ALIKE, ("shared", "b"), *(pytest.param(x, marks=pytest.mark.slow) for x in (("rest", "b"), ("of_b", "b")))],
 )
-@pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
-def test_tables_that_are_trained_row_by_row(names, columns):
+def test_tables_that_are_trained_row_by_row(names):
     index = RNG.integers(0, 5000, (2, 200))
 
     def trained(first, second):
         @ppl.model
         def model(i, j):
-            width = 64 if columns else 4
-            one = ppl.param(first, np.linspace(0, 1, 5000 * width).reshape(5000, width))
-            two = ppl.param(second, np.linspace(1, 2, 5000 * width).reshape(5000, width))
+            one = ppl.param(first, np.linspace(0, 1, 20_000).reshape(5000, 4))
+            two = ppl.param(second, np.linspace(1, 2, 20_000).reshape(5000, 4))
             with ppl.plate("data", i, j) as (i, j):
-                product = np.sum(one[i] * two[j]) if columns else np.sum((one[i] - two[j]) ** 2)
-                ppl.cost("c", np.tanh(0.01 * product))
+                ppl.cost("c", np.tanh(0.01 * np.sum((one[i] - two[j]) ** 2)))
 
         program = ppl.compile(model, data=tuple(index), dtype="float64")
         rule = ppl.optim.SGD(0.05)

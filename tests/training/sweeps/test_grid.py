@@ -63,6 +63,29 @@ def test_keys_are_the_same_in_every_process_and_differ_between_runs():
     assert len(set(line.split())) == 14
 
 
+STORED_KEYS = {
+    "e02151605a78b43a": ppl.optim.SGD(0.1),
+    "bcefe96dcd3aad31": ppl.optim.Momentum(0.1, nesterov=True),
+    "a2d41a7138dab134": ppl.optim.AdaGrad(0.1),
+    "6e6efabdcd3f3155": ppl.optim.RMSProp(0.1),
+    "ed3d7558c63b1ecb": ppl.optim.Adam(ppl.optim.exponential(0.1, 0.5, 10)),
+    "2273db62d5e60911": ppl.optim.AdamW(0.1, weight_decay=0.1),
+    "cf95258e83ff5ba7": ppl.optim.LazyAdam(0.1),
+    "e271ed3f82f1a238": ppl.optim.cosine(0.1, 0.0, 10),
+    "fa9ab97254dab0d3": {"*": ppl.optim.Adam(0.1)},
+    "df83b3e5982c4f77": ppl.estimators.ScoreFunction("leave_one_out"),
+    "1e2e26312c7b6942": ppl.HalfCauchy,
+    "8516b5f908009fe1": 1.5,
+}
+"""Values of a setting "optimizer", by the keys of their runs in folders of earlier versions."""
+
+
+@pytest.mark.parametrize(("key", "value"), STORED_KEYS.items(), ids=STORED_KEYS)
+def test_runs_of_earlier_versions_are_known_again(key, value):
+    (run,) = plan_runs({"optimizer": [value]})
+    assert run.key == key
+
+
 @dataclasses.dataclass
 class Holder:
     array: np.ndarray

@@ -329,7 +329,7 @@ def test_a_table_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
     def full(path, rows):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(module.writer.__globals__["WRITERS"], "csv", full)
+    monkeypatch.setitem(module.table_writer.__globals__["WRITERS"], "csv", full)
     with pytest.warns(RuntimeWarning, match="No space"):
         found = _sweep(table, _grid(tmp_path, a=1, b="x"), tmp_path / "out")
     assert found[0]["double"] == 2 and not Path(tmp_path / "out/table.csv").exists()

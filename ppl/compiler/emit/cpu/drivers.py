@@ -10,7 +10,7 @@ exception in a user's own compiled code does the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ppl.compiler.emit.code import (
     Assign,
@@ -135,10 +135,10 @@ def products_region(stage: Stage) -> str:
 
 
 class DriverWriter:
-    """Writes the drivers of a unit; `before` has what the parallel one does before unplated stages, by their names."""
+    """Writes the drivers of a unit."""
 
-    def __init__(self, unit: TranslationUnit, regions: RegionWriter, before: Mapping[str, Sequence[Statement]]):
-        self.unit, self.regions, self.before = unit, regions, before
+    def __init__(self, unit: TranslationUnit, regions: RegionWriter):
+        self.unit, self.regions = unit, regions
 
     def serial(self) -> list[Function]:
         """The driver that users' own compiled code contains."""
@@ -178,7 +178,7 @@ class DriverWriter:
         lines += [do("enter_single")] if blas else []
         for stage in unit.stages:
             if stage.row is None:
-                lines += [*self.before.get(stage.name, ()), do(stage.name, *unit.common)]
+                lines.append(do(stage.name, *unit.common))
             else:
                 lines += [
                     self._in_chunks(stage, parallel),

@@ -6,7 +6,7 @@ and products in order, tile by tile, and `rows_i_products` for the products it o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ppl.compiler.emit.code import Function, Statement
 from ppl.compiler.emit.cpu.c_entry import CEntryPoint
@@ -21,12 +21,12 @@ from ppl.compiler.schedule.stages import Stage
 
 
 class CpuEmitter(Emitter):
-    """Writes one program for the CPU; `more_regions` are those that are no stages."""
+    """Writes one program for the CPU."""
 
     place, symbols = "the CPU", CPU_SYMBOLS
 
-    def __init__(self, unit: TranslationUnit, more_regions: Sequence[str] = ()):
-        self.regions = RegionWriter(unit, [*(["merge"] if threads_share_sums(unit) else []), *more_regions])
+    def __init__(self, unit: TranslationUnit):
+        self.regions = RegionWriter(unit, ["merge"] if threads_share_sums(unit) else [])
         super().__init__(unit)
 
     def writer(self) -> StageWriter:
@@ -36,13 +36,9 @@ class CpuEmitter(Emitter):
     def _products(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
         return self.regions.region(products_region(stage), body, doc, of=stage)
 
-    def before(self) -> Mapping[str, Sequence[Statement]]:
-        """What the parallel driver does before unplated stages, by their names."""
-        return {}
-
     def runs(self) -> DriverWriter:
         """What writes drivers."""
-        return DriverWriter(self.unit, self.regions, self.before())
+        return DriverWriter(self.unit, self.regions)
 
     def drivers(self, unrolled: bool) -> ModuleItems:
         """The functions that run all stages."""

@@ -58,11 +58,9 @@ class SparseTrainingEmitter(CpuEmitter):
     """
 
     def __init__(self, unit: TranslationUnit, tables: Sequence[SparseTable] = (), dense: Sequence[tuple[int, int]] = (),
-                 cut: Sequence[bool] = (), rows: str = "", n_scalars: int = 0,
-                 more_regions: Sequence[str] = ()):  # fmt: skip
-        super().__init__(unit, more_regions)
+                 cut: Sequence[bool] = (), rows: str = "", n_scalars: int = 0):  # fmt: skip
+        super().__init__(unit)
         self.tables, self.dense, self.cut, self.rows, self.n_scalars = tables, dense, cut, rows, n_scalars
-        self.state: Sequence[str] = SPARSE_STATE
         self.outputs: dict[str, Output] = {
             o.name: o for s in unit.stages for o in s.outputs if o.array in ("out", "iout")
         }
@@ -126,7 +124,7 @@ class SparseTrainingEmitter(CpuEmitter):
         owned = call("owned", "targets", "following", to_int(last), "slab", "slabs")
         return [assign("targets", self.array(part.target)), assign("count", owned), loop("t", "count", body)]
 
-    def updates(self, called: str = "update") -> list[Function]:
+    def updates(self) -> list[Function]:
         """The optimizer's step, and the share of it that one slab takes."""
         lines: list[Statement] = []
         start = 0
@@ -143,28 +141,19 @@ class SparseTrainingEmitter(CpuEmitter):
             )
             start += table.length
         lines += [dense_update(at, size) for at, size in self.dense]
-        share = self.unit.bare(f"{called}_share", ["slab", "slabs", "lane", *SPARSE_STATE], [*lines, Return()],
+        share = self.unit.bare("update_share", ["slab", "slabs", "lane", *SPARSE_STATE], [*lines, Return()],
                                "The optimizer's step on the rows of one slab.")  # fmt: skip
         shared = do("on_threads", share.name, name_tuple(*SPARSE_STATE), "slabs", "slabs")
-        whole = self.unit.bare(called, [*SPARSE_STATE, "slabs"], [shared, Return(Literal(True))],
+        whole = self.unit.bare("update", [*SPARSE_STATE, "slabs"], [shared, Return(Literal(True))],
                                "The optimizer's step, each slab on its own rows.")  # fmt: skip
         return [share, whole]
-
-    @property
-    def everything(self) -> Sequence[SparseTable]:
-        """All sparse tables."""
-        return self.tables
 
     def all_additions(self) -> Poly:
         """Number of additions to all tables."""
         total = Poly()
-        for table in self.everything:
+        for table in self.tables:
             total = total + self.additions(table)
         return total
-
-    def update_passed(self, given: dict[str, ExpressionLike]) -> list[ExpressionLike]:
-        """What the loop passes the update behind the state; `given` is what drivers are passed, by their names."""
-        return ["threads"]
 
     def train(self) -> Function:
         """The loop of many steps."""
@@ -179,7 +168,7 @@ class SparseTrainingEmitter(CpuEmitter):
         rows = ["chosen" if p == self.rows else no_chosen_rows() for p in unit.plates]
         given = loops.given("out", rows)
         step = [do("parallel", *given.values(), "threads", "entry_points", Name("params").before(0))]
-        return loops.loop(self.state, step, self.update_passed(given), self.n_scalars - 1, finite, gathers)
+        return loops.loop(SPARSE_STATE, step, ["threads"], self.n_scalars - 1, finite, gathers)
 
 
 def _update_touched_row(table: SparseTable, starts: Sequence[Poly]) -> list[Statement]:
