@@ -10,7 +10,6 @@ Importing this module patches Numba (`ppl.kernels.internals`)."""
 
 from __future__ import annotations
 
-import sys
 import time
 import weakref
 from collections import Counter
@@ -23,7 +22,7 @@ from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX, MachineCodeCache
 from ppl.kernels.code_cache.user_functions import fingerprint
 from ppl.kernels.code_cache.versions import kernels_version
 from ppl.lazy import resting
-from ppl.progress import line, titles
+from ppl.progress import line
 
 
 def _names_in_code(code: CodeType) -> set[str]:
@@ -83,7 +82,7 @@ class CompileProgress:
         if not running:
             return "compiling"
         first = running[0]
-        title = titles.get(first.__module__, first.__name__)
+        title = first.__globals__.get("TITLE", first.__name__)
         done = self.finished[first.__module__]
         left = sum(fn not in self.done for fn in self._wanted(first))
         return f"compiling {title}: {done} of {done + max(left, len(running))} functions, {running[-1].__name__}"
@@ -91,7 +90,7 @@ class CompileProgress:
     def _wanted(self, first: Callable[..., Any]) -> set[Callable[..., Any]]:
         """What a call will need that begins with the function `first`, as far as names tell."""
         if first not in self._reached:
-            module = vars(sys.modules[first.__module__]) if first.__module__ in titles else {}
+            module = first.__globals__ if "TITLE" in first.__globals__ else {}
             driver = next((module[name] for name in DRIVERS if name in module), None)
             called = [f for f in (*module.get("ENTRY_POINTS", ()), driver) if f is not None]
             roots = {first, *(getattr(f, "py_func", f) for f in called)}

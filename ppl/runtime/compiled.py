@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from ppl.tuning import ROWS_INNERMOST, SMALL_UNITS
 
 ESTIMATED_VARIANTS = ("gradient", "value")
 
+T = TypeVar("T")
+
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
@@ -49,9 +51,7 @@ class Compiled(PlannedModel):
         self._variants: dict[VariantKey, ProgramVariant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
-        self.c_functions: dict[str, Any] = {}
-        self.trainers: dict[bool, Any] = {}
-        self.shared_out: dict[Any, Any] = {}
+        self._derived: dict[Hashable, object] = {}
         self.lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
@@ -211,6 +211,14 @@ class Compiled(PlannedModel):
                 found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found
         return found
+
+    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns, made when `key` is first asked for; it is kept as long as the program."""
+        if key not in self._derived:
+            with self.lock:
+                if key not in self._derived:
+                    self._derived[key] = make()
+        return cast(T, self._derived[key])
 
 
 def _list_parameters(layout: Layout) -> str:

@@ -15,7 +15,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from ppl.compiler.schedule.stages import Opaque, all_steps, show_schedule
 from ppl.ir.external import any_python_call
 from ppl.ir.types import Kind, Type
 from ppl.lazy import cpu_calls, cpu_regions, cpu_threads, cpu_workers, devices, resting
-from ppl.progress import titles
 from ppl.records import dataclass
 from ppl.runtime import buffers, cache
 from ppl.runtime.buffers import ArrayPool, aligned_zeros
@@ -317,6 +316,9 @@ class PlateRows(NamedTuple):
 class Executable(EmittedProgram):
     """A compiled request."""
 
+    may_be_plain: ClassVar[bool] = True
+    """Whether calls of programs without rows and data may go to the emitted function directly."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._module: Any = None
@@ -327,8 +329,7 @@ class Executable(EmittedProgram):
         self._no_ints = np.zeros(0, np.int64)
         self._no_floats = np.zeros(0, self.float)
         plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
-        usual = type(self)._call is Executable._call and type(self)._run_window is Executable._run_window
-        self.plain = self.unrolled and plain and usual and not CHECKED
+        self.plain = self.unrolled and plain and self.may_be_plain and not CHECKED
 
     @property
     def module(self) -> Any:
@@ -337,7 +338,7 @@ class Executable(EmittedProgram):
             with resting():
                 self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
             if self.title:
-                titles[self._module.__name__] = self.title
+                vars(self._module)["TITLE"] = self.title
         return self._module
 
     def entry_points(self, threads: int, listed: str = "ENTRY_POINTS") -> Any:
