@@ -119,16 +119,13 @@ class Embedding(PreparedProgram):
         """
         choice("cfunc: kind", kind, FUNCTION_KINDS)
         compiled = self.prepare()
-        with compiled.lock:
-            if kind not in compiled.c_functions:
-                sampler = self._sampler()
-                executable = sampler if kind == "sample" else compiled.executable(kind)
-                checks = None if kind == "sample" else compiled.executable(VIOLATIONS_PREFIX + kind)
-                compiled.c_functions[kind] = make_c_function(
-                    self, kind, executable, checks, describe_c_function(compiled, executable, kind)
-                )
-        found: CFunction = compiled.c_functions[kind]
-        return found
+
+        def make() -> CFunction:
+            executable = self._sampler() if kind == "sample" else compiled.executable(kind)
+            checks = None if kind == "sample" else compiled.executable(VIOLATIONS_PREFIX + kind)
+            return make_c_function(self, kind, executable, checks, describe_c_function(compiled, executable, kind))
+
+        return compiled.get_or_make(CFunction, kind, make)
 
     def _sampler(self) -> Any:
         compiled = self.prepare()

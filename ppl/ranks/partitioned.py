@@ -158,12 +158,9 @@ def partitioned_program(
     kind: type[PartitionedProgram] | None = None,
 ) -> PartitionedProgram:
     """The shared form of a variant, of a kind, kept with the program."""
-    known, made = compiled.shared_out, kind or PartitionedProgram
-    name = key, particles, int32, made
-    if name not in known:
-        with compiled.lock:
-            known.setdefault(name, made(compiled, key, particles, int32))
-    return known[name]
+    made = kind or PartitionedProgram
+    arguments = key, particles, int32
+    return compiled.get_or_make(made, arguments, lambda: made(compiled, *arguments))
 
 
 class TouchedRows(NamedTuple):

@@ -350,11 +350,7 @@ class SharedMemoryTrainer(Trainer):
 
 def shared_memory_executable(compiled: Compiled) -> Executable | None:
     """The program with a training loop for ranks that share memory; None of programs that have none."""
-    found = compiled.shared_out.get("joint", ())
-    if found == ():
-        with compiled.lock:
-            found = compiled.shared_out["joint"] = _compile_shared_memory(compiled)
-    return found
+    return compiled.get_or_make(RankTrainingEmitter, (), lambda: _compile_shared_memory(compiled))
 
 
 def _compile_shared_memory(compiled: Compiled) -> Executable | None:

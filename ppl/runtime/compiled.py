@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from ppl.tuning import ROWS_INNERMOST, SMALL_UNITS
 
 ESTIMATED_VARIANTS = ("gradient", "value")
 
+T = TypeVar("T")
+
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
@@ -49,9 +51,7 @@ class Compiled(PlannedModel):
         self._variants: dict[VariantKey, ProgramVariant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
-        self.c_functions: dict[str, Any] = {}
-        self.trainers: dict[tuple[bool, str], Any] = {}
-        self.shared_out: dict[Any, Any] = {}
+        self._derived: dict[tuple[type, Hashable], Any] = {}
         self.lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
@@ -75,6 +75,16 @@ class Compiled(PlannedModel):
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    def get_or_make(self, kind: type, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns, which is kept as long as the program under a class and a key of its own."""
+        name = kind, key
+        if name not in self._derived:
+            with self.lock:
+                if name not in self._derived:
+                    self._derived[name] = make()
+        found: T = self._derived[name]
+        return found
 
     def check_particles(self, count: int) -> None:
         """Raise an EstimatorError unless the model and the estimators of the plan take so many particles."""

@@ -354,9 +354,7 @@ class ColumnTrainer(SparseTrainer):
 def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | None:
     """The training loop of a program, or None; `sparse`: the optimizer leaves rows without a gradient as they are."""
     key = sparse, rule if sparse and rule in ColumnTrainer.rules else ""
-    if key not in compiled.trainers:
-        compiled.trainers[key] = _make_trainer(compiled, *key)
-    return compiled.trainers[key]
+    return compiled.get_or_make(Trainer, key, lambda: _make_trainer(compiled, *key))
 
 
 def _make_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
