@@ -10,10 +10,8 @@ Importing this module patches Numba (`ppl.kernels.internals`)."""
 
 from __future__ import annotations
 
-import sys
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -23,7 +21,7 @@ from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX, MachineCodeCache
 from ppl.kernels.code_cache.user_functions import fingerprint
 from ppl.kernels.code_cache.versions import kernels_version
 from ppl.lazy import resting
-from ppl.progress import line, titles
+from ppl.progress import line
 
 
 def _names_in_code(code: CodeType) -> set[str]:
@@ -52,20 +50,23 @@ def reachable_functions(fn: Callable[..., Any], whole: bool = False) -> Iterator
                     waiting.append(inner)
 
 
+FINISHED = "__finished__"
+"""Where a module has how many functions are compiled, or read from disk, since a call of its own began that."""
+
 DRIVERS = ("parallel", "one")
 """Functions of an emitted module that its calls begin with; the first that is there counts."""
 
 
 class CompileProgress:
-    """Functions that are compiled now, each called by the one before, and how many have been, by the first's module.
+    """Functions that are compiled now, each called by the one before, and how many of a program's have been.
 
-    `done` are functions that this process has compiled, or read from disk.
+    `done` are functions that this process has compiled, or read from disk. Emitted modules have a ``__title__``, and
+    modules keep how many of their functions are finished, so that nothing of a program that is dropped stays here.
     """
 
     def __init__(self, done: Container[Callable[..., Any]]):
         self.done = done
         self.stack: list[Callable[..., Any]] = []
-        self.finished: Counter[str] = Counter()
         self._reached: dict[Callable[..., Any], set[Callable[..., Any]]] = {}
 
     def begin(self, fn: Callable[..., Any]) -> None:
@@ -74,8 +75,11 @@ class CompileProgress:
 
     def end(self) -> None:
         """The function that began last is there, or has failed."""
-        self.finished[self.stack[0].__module__] += 1
+        scope = self.stack[0].__globals__
+        scope[FINISHED] = scope.get(FINISHED, 0) + 1
         self.stack.pop()
+        if not self.stack:
+            self._reached = {}
 
     def __call__(self) -> str:
         """The line: functions that are read from disk with all that they call make it end early."""
@@ -83,21 +87,23 @@ class CompileProgress:
         if not running:
             return "compiling"
         first = running[0]
-        title = titles.get(first.__module__, first.__name__)
-        done = self.finished[first.__module__]
+        scope = first.__globals__
+        title, done = scope.get("__title__", first.__name__), scope.get(FINISHED, 0)
         left = sum(fn not in self.done for fn in self._wanted(first))
         return f"compiling {title}: {done} of {done + max(left, len(running))} functions, {running[-1].__name__}"
 
     def _wanted(self, first: Callable[..., Any]) -> set[Callable[..., Any]]:
         """What a call will need that begins with the function `first`, as far as names tell."""
-        if first not in self._reached:
-            module = vars(sys.modules[first.__module__]) if first.__module__ in titles else {}
+        wanted = self._reached.get(first)
+        if wanted is None:
+            module = first.__globals__ if "__title__" in first.__globals__ else {}
             driver = next((module[name] for name in DRIVERS if name in module), None)
             called = [f for f in (*module.get("ENTRY_POINTS", ()), driver) if f is not None]
             roots = {first, *(getattr(f, "py_func", f) for f in called)}
             inner = {v.py_func for root in roots for v in reachable_functions(root, whole=True) if hasattr(v, "bare")}
-            self._reached = {first: roots | inner}
-        return self._reached[first]
+            wanted = roots | inner
+            self._reached = {first: wanted}
+        return wanted
 
 
 internals.import_blas_alone()

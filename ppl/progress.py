@@ -18,9 +18,6 @@ from ppl.notebook.output import Output, in_notebook
 DELAY, INTERVAL, PAUSE = 1.0, 0.1, 0.5
 """Seconds until the line appears, between two of its forms, and of rest that end a wait."""
 
-titles: dict[str, str] = {}
-"""What emitted modules are to users, by name."""
-
 
 class Line:
     """The line. Threads may work at the same time; the work that began last is shown.

@@ -31,7 +31,6 @@ from ppl.compiler.schedule.stages import Opaque, all_steps, show_schedule
 from ppl.ir.external import any_python_call
 from ppl.ir.types import Kind, Type
 from ppl.lazy import cpu_calls, cpu_regions, cpu_threads, cpu_workers, devices, resting
-from ppl.progress import titles
 from ppl.records import dataclass
 from ppl.runtime import buffers, cache
 from ppl.runtime.buffers import ArrayPool, aligned_zeros
@@ -337,7 +336,7 @@ class Executable(EmittedProgram):
             with resting():
                 self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
             if self.title:
-                titles[self._module.__name__] = self.title
+                self._module.__title__ = self.title
         return self._module
 
     def entry_points(self, threads: int, listed: str = "ENTRY_POINTS") -> Any:
