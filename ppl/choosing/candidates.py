@@ -29,7 +29,7 @@ from ppl.estimators import (
     Vimco,
     by_default,
 )
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.lang.carried import require_one_particle
 
@@ -140,10 +140,10 @@ def uniform_plans(graph: StochasticGraph, plan: Plan, measured: bool) -> list[Fi
         rn = graph[name]
         if not rn.needs_gradient or choice.estimator.imposed:
             continue
-        if EXACT_FIRST.supports(rn).ok:
+        if check_support(EXACT_FIRST, rn).ok:
             exact[name] = EXACT_FIRST
         for e in TRIED_IF_MEASURED if measured else _tried_by_closed_form(rn, choice.estimator):
-            if e.supports(rn).ok:
+            if check_support(e, rn).ok:
                 tried.setdefault(e, {})[name] = e
                 if not choice.estimator.follows_path:
                     apart.setdefault(e, {})[name] = e
@@ -169,7 +169,7 @@ def mixed_plans(graph: StochasticGraph, ranked: Sequence[Plan]) -> list[FirstEst
         return []
     for name in nodes:
         others = [plan.estimators[name] for plan in ranked[1:MIXED_PLANS]]
-        others += [EXACT_FIRST] if EXACT_FIRST.supports(graph[name]).ok else []
+        others += [EXACT_FIRST] if check_support(EXACT_FIRST, graph[name]).ok else []
         for e in dict.fromkeys(others):
             if e != best[name]:
                 rest = {n: _unless_exact(best[n]) for n in nodes if n != name}
