@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ppl.tuning import COLLECTOR, SPARED
+from ppl.tuning import COLLECTOR
 
 WAITS = "OPENBLAS_THREAD_TIMEOUT", "GOTO_THREAD_TIMEOUT"
 """Variables that OpenBLAS reads when it is loaded: for how many ticks of the processor, as a power of 2, a thread looks
@@ -29,16 +29,13 @@ package's calls use no threads of either."""
 
 _lock = threading.Lock()
 _before: list[tuple[int, int, int]] = []
-_left = [SPARED]  # objects that may yet be called old without a look
 
 
 @contextlib.contextmanager
 def resting() -> Iterator[None]:
     """Inside, in whichever thread, the collector runs rarely; thresholds that a user has set higher, or to 0, stay.
 
-    The thresholds come back when the last thread is out, unless somebody has set others meanwhile. What was made inside
-    then counts as old, so that Python does not walk through it at once: nearly all of it stays. Cycles among it are
-    freed by the next collection of what is old.
+    The thresholds come back when the last thread is out, unless somebody has set others meanwhile.
     """
     with _lock:
         found = gc.get_threshold()
@@ -52,24 +49,7 @@ def resting() -> Iterator[None]:
             first = _before[0]
             _before.pop()
             if not _before and gc.get_threshold() == COLLECTOR:
-                _call_old()
                 gc.set_threshold(*first)
-
-
-def _call_old() -> None:
-    """Have the collector take all objects for old ones, of which a process spares `SPARED` a look while they are young.
-
-    Never again once a user has frozen objects, which would come back: to count them takes a walk through all.
-    """
-    young = gc.get_count()[0]
-    if young > _left[0]:
-        return
-    if gc.get_freeze_count():
-        _left[0] = -1
-        return
-    _left[0] -= young
-    gc.freeze()  # to the frozen ones, which takes no walk
-    gc.unfreeze()  # and from there to the old ones
 
 
 @contextlib.contextmanager

@@ -217,9 +217,6 @@ COLLECTOR = (200_000, 50, 1000)
 """Thresholds of Python's collector of cycles while Numba compiles. Zen 4: W3 compiles in 8.8 instead of 9.6 s
 ("Start-up"), with no more memory."""
 
-SPARED = 500_000
-"""Objects, some 50 MB, that are old at once after that. EPYC: 0.04 of 0.67 s of W3 ("The first minute", second)."""
-
 # --- Noise and draws ------------------------------------------------------------------------------------------------
 
 SCATTERED_UNIFORMS = 48

@@ -5,11 +5,9 @@ import importlib
 import os
 import sys
 import threading
-import weakref
 
 import pytest
 
-from ppl import lazy
 from ppl.lazy import WAITS, loading, resting, unread
 from ppl.tuning import COLLECTOR
 
@@ -66,72 +64,6 @@ def test_threads_that_overlap_give_back_the_first_thresholds(thresholds):
     leave.set()
     thread.join()
     assert gc.get_threshold() == (700, 10, 10)
-
-
-@pytest.fixture
-def walks(monkeypatch, thresholds):
-    """The collections inside and after 20,000 objects that stay, of which the process may spare some a look."""
-
-    def count(spared, kept, frozen=False):
-        monkeypatch.setattr(lazy, "_left", [spared])
-        if not frozen:
-            gc.unfreeze()  # what the suite has frozen
-        gc.collect(0)
-        thresholds(700, 1000, 1000)
-        found = []
-        watch = lambda phase, what: found.append(what["generation"]) if phase == "stop" else None  # noqa: E731
-        gc.callbacks.append(watch)
-        try:
-            with resting():
-                kept += [[] for _ in range(20_000)]
-            kept.append([])
-        finally:
-            gc.callbacks.remove(watch)
-        return found, gc.get_freeze_count()
-
-    yield count
-    gc.freeze()
-
-
-def test_what_is_made_inside_is_old_outside_and_its_cycles_are_freed(walks):
-    cycle = Cycle()
-    cycle.itself, gone = cycle, weakref.ref(cycle)
-    kept = [cycle]
-    del cycle
-    assert walks(10**6, kept) == ([], 0)
-    kept.clear()
-    gc.collect(1)
-    assert gone() is not None
-    gc.collect()
-    assert gone() is None
-
-
-def test_a_process_spares_the_collector_only_so_many_objects(walks):
-    assert walks(10_000, []) == ([0], 0)
-
-
-def test_what_a_user_has_frozen_stays_frozen(walks):
-    gc.freeze()
-    frozen = gc.get_freeze_count()
-    found, still = walks(10**6, [], frozen=True)
-    assert found == [0] and still > 0.9 * frozen > 10_000
-
-
-def test_frozen_objects_are_counted_once(monkeypatch):
-    """To count them is a walk through all: a process that freezes its objects would take it for every program."""
-    counts = []
-    monkeypatch.setattr(lazy, "_left", [10**6])
-    monkeypatch.setattr(lazy.gc, "get_freeze_count", lambda: counts.append(1) or 5)
-    monkeypatch.setattr(lazy.gc, "get_threshold", lambda: COLLECTOR)
-    monkeypatch.setattr(lazy.gc, "set_threshold", lambda *given: None)
-    for _ in range(3):
-        with resting():
-            pass
-    assert counts == [1]
-
-
-class Cycle:
-    """An object that can be watched."""
 
 
 @pytest.fixture
