@@ -164,6 +164,7 @@ def product_flops(node: Node) -> Poly:
 class TimedExecutable(Executable):
     """An executable that keeps the time spent in emitted code, sizes and memory; of a clocked one also the cycles."""
 
+    may_be_plain = False
     seconds: float = 0.0
     cycles: int = 0
     slots: int = 0

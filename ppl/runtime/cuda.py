@@ -66,6 +66,8 @@ class DeviceWorkspace:
 class CudaExecutable(Executable):
     """A compiled request on a CUDA device. Its workspaces stay there; a call moves its arguments and its results."""
 
+    may_be_plain = False
+
     def launcher(self, sizes: Mapping[str, int]) -> Any:
         """The emitted function that launches the program for a call of these sizes."""
         straight = self.unrolled and all(n == 1 for n in sizes.values())

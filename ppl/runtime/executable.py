@@ -15,7 +15,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 
@@ -61,8 +61,6 @@ def _grown_buffer(buffer: np.ndarray, size: int) -> np.ndarray:
 class EmittedProgram(EmittedSource):
     """An emitted request: its source and schedule, and the sizes of everything that a call of it touches."""
 
-    slabs: int | None = None
-    """The number of slabs where a test prescribes one."""
     title: str = ""
     """What it is to users."""
 
@@ -219,8 +217,6 @@ class EmittedProgram(EmittedSource):
         """Slabs that the rows of a call are cut into, whatever the number of threads."""
         if not self.regions:
             return 1
-        if self.slabs is not None:
-            return self.slabs
         return self._evaluate_once("slabs", sizes, self._count_slabs)
 
     def _count_slabs(self, sizes: Mapping[str, int]) -> int:
@@ -316,6 +312,9 @@ class PlateRows(NamedTuple):
 class Executable(EmittedProgram):
     """A compiled request."""
 
+    may_be_plain: ClassVar[bool] = True
+    """Whether calls of a program without rows, data and run-time sizes may be `run_plain`."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._module: Any = None
@@ -326,8 +325,7 @@ class Executable(EmittedProgram):
         self._no_ints = np.zeros(0, np.int64)
         self._no_floats = np.zeros(0, self.float)
         plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
-        usual = type(self)._call is Executable._call and type(self)._run_window is Executable._run_window
-        self.plain = self.unrolled and plain and usual and not CHECKED
+        self.plain = self.unrolled and plain and self.may_be_plain and not CHECKED
 
     @property
     def module(self) -> Any:
