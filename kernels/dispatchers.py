@@ -4,9 +4,7 @@
   A function that Python calls is compiled for that too, when it is called.
 * Machine code on disk is checked, and compared with the version of all kernels (`ppl.kernels.code_cache.machine_code`).
 * Python's collector of cycles, which would walk through all of Numba again and again, runs rarely while Numba compiles.
-* Compilation that takes long shows a line on the terminal (`CompileProgress`, `ppl.progress`).
-
-Importing this module patches Numba (`ppl.kernels.internals`)."""
+* Compilation that takes long shows a line on the terminal (`CompileProgress`, `ppl.progress`)."""
 
 from __future__ import annotations
 
@@ -105,22 +103,6 @@ class CompileProgress:
             self._reached = {first: wanted}
         return wanted
 
-
-internals.import_blas_alone()
-
-internals.patch_library_reading()
-
-internals.patch_kept_requirements()
-
-internals.patch_environment_loading()
-
-internals.patch_array_typing()
-
-internals.patch_events()
-
-internals.patch_signatures()
-
-internals.patch_pass_managers()
 
 compile_seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
