@@ -8,3 +8,7 @@ from ppl.lazy import unread
 
 with unread("yaml"), unread("importlib.metadata"):  # Numba seldom uses them
     import numba  # noqa: F401
+
+from ppl.kernels.internals import patch_numba
+
+patch_numba()

@@ -4,15 +4,12 @@
   A function that Python calls is compiled for that too, when it is called.
 * Machine code on disk is checked, and compared with the version of all kernels (`ppl.kernels.code_cache.machine_code`).
 * Python's collector of cycles, which would walk through all of Numba again and again, runs rarely while Numba compiles.
-* Compilation that takes long shows a line on the terminal (`CompileProgress`, `ppl.progress`).
-
-Importing this module patches Numba (`ppl.kernels.internals`)."""
+* Compilation that takes long shows a line on the terminal (`CompileProgress`, `ppl.progress`)."""
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -51,20 +48,23 @@ def reachable_functions(fn: Callable[..., Any], whole: bool = False) -> Iterator
                     waiting.append(inner)
 
 
+FINISHED = "__finished__"
+"""Where a module has how many functions are compiled, or read from disk, since a call of its own began that."""
+
 DRIVERS = ("parallel", "one")
 """Functions of an emitted module that its calls begin with; the first that is there counts."""
 
 
 class CompileProgress:
-    """Functions that are compiled now, each called by the one before, and how many have been, by the first's module.
+    """Functions that are compiled now, each called by the one before, and how many of a program's have been.
 
-    `done` are functions that this process has compiled, or read from disk.
+    `done` are functions that this process has compiled, or read from disk. Emitted modules have a ``__title__``, and
+    modules keep how many of their functions are finished, so that nothing of a program that is dropped stays here.
     """
 
     def __init__(self, done: Container[Callable[..., Any]]):
         self.done = done
         self.stack: list[Callable[..., Any]] = []
-        self.finished: Counter[str] = Counter()
         self._reached: dict[Callable[..., Any], set[Callable[..., Any]]] = {}
 
     def begin(self, fn: Callable[..., Any]) -> None:
@@ -73,8 +73,11 @@ class CompileProgress:
 
     def end(self) -> None:
         """The function that began last is there, or has failed."""
-        self.finished[self.stack[0].__module__] += 1
+        scope = self.stack[0].__globals__
+        scope[FINISHED] = scope.get(FINISHED, 0) + 1
         self.stack.pop()
+        if not self.stack:
+            self._reached = {}
 
     def __call__(self) -> str:
         """The line: functions that are read from disk with all that they call make it end early."""
@@ -82,38 +85,24 @@ class CompileProgress:
         if not running:
             return "compiling"
         first = running[0]
-        title = first.__globals__.get("TITLE", first.__name__)
-        done = self.finished[first.__module__]
+        scope = first.__globals__
+        title, done = scope.get("__title__", first.__name__), scope.get(FINISHED, 0)
         left = sum(fn not in self.done for fn in self._wanted(first))
         return f"compiling {title}: {done} of {done + max(left, len(running))} functions, {running[-1].__name__}"
 
     def _wanted(self, first: Callable[..., Any]) -> set[Callable[..., Any]]:
         """What a call will need that begins with the function `first`, as far as names tell."""
-        if first not in self._reached:
-            module = first.__globals__ if "TITLE" in first.__globals__ else {}
+        wanted = self._reached.get(first)
+        if wanted is None:
+            module = first.__globals__ if "__title__" in first.__globals__ else {}
             driver = next((module[name] for name in DRIVERS if name in module), None)
             called = [f for f in (*module.get("ENTRY_POINTS", ()), driver) if f is not None]
             roots = {first, *(getattr(f, "py_func", f) for f in called)}
             inner = {v.py_func for root in roots for v in reachable_functions(root, whole=True) if hasattr(v, "bare")}
-            self._reached = {first: roots | inner}
-        return self._reached[first]
+            wanted = roots | inner
+            self._reached = {first: wanted}
+        return wanted
 
-
-internals.import_blas_alone()
-
-internals.patch_library_reading()
-
-internals.patch_kept_requirements()
-
-internals.patch_environment_loading()
-
-internals.patch_array_typing()
-
-internals.patch_events()
-
-internals.patch_signatures()
-
-internals.patch_pass_managers()
 
 compile_seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""

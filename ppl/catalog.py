@@ -24,6 +24,7 @@ from ppl.distributions.combinator import has_formula
 from ppl.distributions.constraints import CONSTRAINTS
 from ppl.distributions.divergences import KL_PAIRS
 from ppl.errors import ModelError, ShapeError
+from ppl.estimators.base import check_support
 from ppl.graph.stochastic import StochasticGraph
 from ppl.objectives.base import as_objective
 
@@ -146,7 +147,7 @@ def estimators(dist: Distribution) -> str:
         ppl.cost("cost", np.sum(np.cos(x)) if dist.angular else np.sum(x * x))
 
     node = StochasticGraph(as_objective(model).trace({}))["x"]
-    found = [type(row.estimator).__name__ for row in TABLE if row.listed and row.estimator.supports(node).ok]
+    found = [type(row.estimator).__name__ for row in TABLE if row.listed and check_support(row.estimator, node).ok]
     return ", ".join(dict.fromkeys(found)) or "none while its support moves"
 
 

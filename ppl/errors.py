@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
+
+from ppl.lazy import externals
 
 
 class PplError(Exception):
@@ -62,7 +63,7 @@ class SimulatorError(PplError):
     ):
         self.site, self.row, self.arguments = site, None if row == -1 else row, arguments
         if message == 1:
-            detail = (*detail[:-1], _describe[0](detail[-1]))  # now: it is not there for long
+            detail = (*detail[:-1], externals.exception_in_words(detail[-1]))  # now: it is not there for long
         self.detail = (message, *detail)
         super().__init__(message if isinstance(message, str) else self.composed(*lines_of(site)))
 
@@ -84,7 +85,6 @@ class SimulatorError(PplError):
         return SimulatorError(self.composed(*lines), self.site, self.row, self.arguments)
 
 
-_describe: list[Callable[[Any], str]] = [str]
 _lines: dict[str, list[str]] = {}
 
 
@@ -104,11 +104,6 @@ def in_words(error: BaseException) -> str:
         except Exception:
             text = "its __str__ raises an exception"
     return f"{kind}: {text}" if text else kind
-
-
-def describe_by(function: Callable[[Any], str]) -> None:
-    """Say how an exception of compiled code is put in words: that takes the compiler."""
-    _describe[:] = [function]
 
 
 def remember_line(site: str, line: str) -> None:

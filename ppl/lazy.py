@@ -17,7 +17,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from ppl.errors import MissingPackageError
 from ppl.tuning import COLLECTOR
 
 WAITS = "OPENBLAS_THREAD_TIMEOUT", "GOTO_THREAD_TIMEOUT"
@@ -121,25 +120,6 @@ def unread(name: str) -> Iterator[None]:
         module.give_way()
 
 
-def require_package(name: str, owner: str, extra: str) -> Any:
-    """Return the module `name`, which belongs to an `extra` of this package, for the function `owner`.
-
-    Raises
-    ------
-    MissingPackageError
-        It is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        package = name.split(".")[0]
-        if error.name is not None and error.name.split(".")[0] != package:
-            raise
-        raise MissingPackageError(
-            f'{owner} needs {package}, which is not installed: pip install "numba-ppl[{extra}]"'
-        ) from None
-
-
 special: Any = Lazy("scipy.special")
 meeting: Any = Lazy("ppl.kernels.cpu.ranks")
 checks: Any = Lazy("ppl.kernels.cpu.data_checks")
@@ -148,6 +128,7 @@ cpu_calls: Any = Lazy("ppl.kernels.cpu.entry_points")
 cpu_regions: Any = Lazy("ppl.kernels.cpu.threads.regions")
 cpu_threads: Any = Lazy("ppl.kernels.cpu.threads.thread_count")
 cpu_workers: Any = Lazy("ppl.kernels.cpu.threads.pool")
+externals: Any = Lazy("ppl.kernels.cpu.externals")
 cuda_launch: Any = Lazy("ppl.kernels.cuda.launch")
 cuda_graph: Any = Lazy("ppl.kernels.cuda.training_steps")
 cuda_presence: Any = Lazy("ppl.kernels.cuda.availability")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ppl.arguments import MANY, file_path, integer
-from ppl.lazy import require_package
+from ppl.extras import require_package
 
 
 class TensorBoard:

@@ -17,9 +17,6 @@ from threadpoolctl import ThreadpoolController
 
 from tests.shares import SHARES
 
-FROZEN_EVERY = 200
-finished = 0
-
 # An idle machine on which the loop of `_slowness` takes so long runs nearly all fast tests in so many minutes.
 LOOP_SECONDS = 0.05
 FULL_MINUTES = 8.0
@@ -97,21 +94,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"no test begins after {minutes:g} minutes")
 
 
-def pytest_runtest_logfinish(nodeid: str) -> None:
-    """What tests leave behind (programs and machine code are kept) is not looked through again for garbage."""
-    global finished
-    finished += 1
-    if finished % FROZEN_EVERY == 0:
-        gc.collect()
-        gc.freeze()
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Collect tests, whose thousands of objects live until the end, without looking for garbage among them."""
+    """Collect tests without looking for garbage among their thousands of objects."""
     gc.disable()
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()

@@ -17,7 +17,7 @@ from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_toge
 from ppl.compiler.plan.decision_table import TABLE
 from ppl.errors import EstimatorError, NonFiniteError
 from ppl.estimators import CategoricalDisARM, Combine, Enumerate, ScoreFunction
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class Search:
     def _one_node(self, node: str) -> list[Estimator]:
         """The unbiased estimators that admit a node."""
         known = dict.fromkeys([*(row.estimator for row in TABLE), *MORE])
-        return [e for e in known if not e.biased and e.supports(self.graph[node]).ok]
+        return [e for e in known if not e.biased and check_support(e, self.graph[node]).ok]
 
     def try_plans(self, plans: Iterable[Plan]) -> None:
         """Look at plans in the interpreter, then compile those that are not far behind, the best first."""

@@ -15,7 +15,7 @@ from numba import objmode, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
 
-from ppl.errors import describe_by, in_words
+from ppl.errors import in_words
 from ppl.interrupts import pass_on
 from ppl.kernels import internals
 from ppl.kernels.cpu.threads.pool import raise_reported
@@ -285,9 +285,6 @@ def exception_in_words(raised: Any) -> str:
         return in_words(raised)
     failure = python_failure(raised)
     return internals.described(raised) if failure is None else failure
-
-
-describe_by(exception_in_words)
 
 
 def _is_integer_type(kind):

@@ -69,12 +69,27 @@ from ppl.kernels.internals.savings import (
     patch_array_typing,
     patch_events,
     patch_pass_managers,
+    patch_registries,
     ready_to_load,
     without_events,
 )
 
 TRIED = ("0.63.0", "0.68.1")
 """Versions of Numba with which the tests pass, from the lowest to the highest; `pyproject.toml` allows no others."""
+
+
+def patch_numba() -> None:
+    """Change what importing the package changes in Numba: all of it, once for the process."""
+    import_blas_alone()
+    patch_library_reading()
+    patch_kept_requirements()
+    patch_environment_loading()
+    patch_array_typing()
+    patch_events()
+    patch_signatures()
+    patch_pass_managers()
+    patch_registries()
+
 
 __all__ = [
     "BLAS_PRODUCT",
@@ -108,7 +123,6 @@ __all__ = [
     "global_compiler_lock",
     "has_disk_cache",
     "has_needed_machine_code",
-    "import_blas_alone",
     "intrinsic_function",
     "is_compiled",
     "is_for_cpu",
@@ -117,13 +131,11 @@ __all__ = [
     "options",
     "overloaded_attributes",
     "overloads_of",
-    "patch_array_typing",
     "patch_environment_loading",
     "patch_events",
     "patch_kept_requirements",
-    "patch_library_reading",
+    "patch_numba",
     "patch_pass_managers",
-    "patch_signatures",
     "processor",
     "ready_to_load",
     "rebuilt",

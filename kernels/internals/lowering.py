@@ -29,7 +29,7 @@ from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 from ppl.errors import uncoloured
 from ppl.kernels.internals.arrays import array_data, array_of, array_shape
 from ppl.kernels.internals.machine_code import new_library
-from ppl.kernels.internals.savings import all_registries, few_registries, link_runtime, patch_registries
+from ppl.kernels.internals.savings import all_registries, few_registries, link_runtime
 
 __all__ = ["Frame", "NotWritten", "WriterCompiler", "set_writer"]
 
@@ -299,9 +299,6 @@ class _WritePass(BaseNativeLowering):
 
 refusals: weakref.WeakKeyDictionary[Callable[..., Any], str] = weakref.WeakKeyDictionary()
 """Why the writer of a function has refused it."""
-
-
-patch_registries()
 
 
 class WriterCompiler(Compiler):

@@ -10,12 +10,12 @@ import numpy as np
 
 from ppl.arguments import MANY, fits_memory, integer
 from ppl.errors import ModelError
+from ppl.extras import require_package
 from ppl.inference.posterior import sites_named, stack_steps
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.loops import STEP_OPEN, base_name
 from ppl.lang.trace import Site, SiteKind, Trace
-from ppl.lazy import require_package
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.program.draws import marginalized_sites, move_particles_first

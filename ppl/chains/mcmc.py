@@ -24,10 +24,10 @@ from ppl.chains.arviz_data import (
 from ppl.chains.log_density import CompiledDensity, LogDensity, sampled_sites
 from ppl.compiler.pipeline import Settings
 from ppl.errors import ModelError, NonFiniteError, OptionError
+from ppl.extras import require_package
 from ppl.lang.arguments import as_array, as_spec
 from ppl.lang.trace import Trace
 from ppl.lang.tracing import trace_model
-from ppl.lazy import require_package
 from ppl.names import keywords
 from ppl.objectives.base import require_models
 from ppl.program.program import Program

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppl.chains.log_density import CompiledDensity
 from ppl.errors import NonFiniteError, SimulatorError
-from ppl.lazy import require_package
+from ppl.extras import require_package
 from ppl.progress import line
 from ppl.records import dataclass
 

@@ -15,11 +15,11 @@ import numpy as np
 from ppl.arguments import MANY, integer
 from ppl.distributions.delta import Delta
 from ppl.errors import ModelError, NonFiniteError
+from ppl.extras import require_package
 from ppl.inference.guides.kinds import Placed
 from ppl.ir import ops
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site, SiteKind, Trace
-from ppl.lazy import require_package
 from ppl.names import Named, keywords
 from ppl.objectives.elbo import Elbo
 from ppl.program.program import Program

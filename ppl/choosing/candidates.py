@@ -14,7 +14,7 @@ from ppl.compiler.plan.decision_table import TABLE, estimators_tried
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import Pathwise, by_default
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.lang.carried import require_one_particle
 
@@ -78,10 +78,10 @@ def uniform_plans(graph: StochasticGraph, plan: Plan, measured: bool) -> list[Fi
         rn = graph[name]
         if not rn.needs_gradient or choice.estimator.imposed:
             continue
-        if EXACT_FIRST.supports(rn).ok:
+        if check_support(EXACT_FIRST, rn).ok:
             exact[name] = EXACT_FIRST
         for e in estimators_tried("measured") if measured else _tried_by_closed_form(rn, choice.estimator):
-            if e.supports(rn).ok:
+            if check_support(e, rn).ok:
                 tried.setdefault(e, {})[name] = e
                 if not choice.estimator.follows_path:
                     apart.setdefault(e, {})[name] = e
@@ -107,7 +107,7 @@ def mixed_plans(graph: StochasticGraph, ranked: Sequence[Plan]) -> list[FirstEst
         return []
     for name in nodes:
         others = [plan.estimators[name] for plan in ranked[1:MIXED_PLANS]]
-        others += [EXACT_FIRST] if EXACT_FIRST.supports(graph[name]).ok else []
+        others += [EXACT_FIRST] if check_support(EXACT_FIRST, graph[name]).ok else []
         for e in dict.fromkeys(others):
             if e != best[name]:
                 rest = {n: _unless_exact(best[n]) for n in nodes if n != name}

@@ -4,7 +4,7 @@ Laws of one family stand in one file. `REGISTRY` lists every distribution; the l
 is tested the day it is added. `COMBINATORS` lists those that are made of other distributions."""
 
 from ppl.distributions import bijectors
-from ppl.distributions.base import Distribution, Masked
+from ppl.distributions.base import Distribution, Masked, register_fit
 from ppl.distributions.bernoulli import Bernoulli, RelaxedBernoulli
 from ppl.distributions.beta import Beta, Dirichlet, Kumaraswamy
 from ppl.distributions.binomial import BetaBinomial, Binomial, Geometric, NegativeBinomial
@@ -12,8 +12,8 @@ from ppl.distributions.categorical import Categorical, OneHotCategorical, Relaxe
 from ppl.distributions.delta import Delta
 from ppl.distributions.divergences import kl, kl_divergence, register_kl
 from ppl.distributions.exponential import Exponential, Pareto, Weibull
-from ppl.distributions.families import fit as _fit  # noqa: F401  (fits from statistics)
 from ppl.distributions.families import members as _members  # noqa: F401  (fills the table)
+from ppl.distributions.families.fit import fit
 from ppl.distributions.gamma import Chi2, Gamma, InverseGamma
 from ppl.distributions.half_distributions import HalfCauchy, HalfNormal
 from ppl.distributions.lkj_cholesky import LKJCholesky
@@ -31,6 +31,8 @@ from ppl.distributions.truncated import Truncated
 from ppl.distributions.truncated_normal import TruncatedNormal
 from ppl.distributions.uniform import DiscreteUniform, Uniform
 from ppl.distributions.von_mises import VonMises
+
+register_fit(fit)
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import field, fields
-from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ppl.arguments import flag, integer, number, within
@@ -171,12 +170,6 @@ class Estimator(Keywords):
     in_loops: ClassVar[bool] = False  # whether a node in a loop over time keeps the loop; else it is unrolled
     before_loops: ClassVar[bool] = True  # whether loops over time that read the node's value stay loops
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Every `supports`, of estimators made elsewhere too, first asks about stopped occurrences of the node."""
-        super().__init_subclass__(**options)
-        if "supports" in cls.__dict__:
-            cls.supports = _refuse_if_also_stopped(cls.supports)  # type: ignore[method-assign, assignment]
-
     def __post_init__(self) -> None:
         """Options that are declared as numbers or truth values are of that kind."""
         rules: dict[str, Any] = {"int": within(integer, low=1), "bool": flag, "float": number}
@@ -202,7 +195,10 @@ class Estimator(Keywords):
         return [getattr(self, name, None) for name in self.positive]
 
     def supports(self, node: RandomNode) -> Support:
-        """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""
+        """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation).
+
+        Asked by `check_support`, which answers for nodes of loops and for nodes that a cost also has stopped.
+        """
         raise NotImplementedError(f"{type(self).__name__}.supports is abstract")
 
     def side_count(self, node: RandomNode) -> int:
@@ -246,18 +242,16 @@ class Estimator(Keywords):
         return None
 
 
-def _refuse_if_also_stopped(supports: Callable[[Any, RandomNode], Support]) -> Callable[[Any, RandomNode], Support]:
-    """`supports`, but no where a cost has the node both directly and stopped, unless the estimator follows its path."""
+def check_support(estimator: Estimator, node: RandomNode) -> Support:
+    """Ask an estimator whether it supports a node, in all steps of the loops that the node stands in.
 
-    @wraps(supports)
-    def asked(self: Estimator, node: RandomNode) -> Support:
-        if node.tangled is not None and not self.follows_path:
-            return Support(False, node.tangled)
-        found = [asked(self, copy) for copy in node.copies] or [supports(self, node)]
-        chosen = next((support for support in found if not support.ok), found[0])
-        return Support(chosen.ok, base_name(chosen.reason))
-
-    return asked
+    Where a cost has the node both directly and stopped, only estimators that follow its path support it.
+    """
+    if node.tangled is not None and not estimator.follows_path:
+        return Support(False, node.tangled)
+    found = [check_support(estimator, copy) for copy in node.copies] or [estimator.supports(node)]
+    chosen = next((support for support in found if not support.ok), found[0])
+    return Support(chosen.ok, base_name(chosen.reason))
 
 
 def score_of(dist: Distribution, value: Node) -> Node:

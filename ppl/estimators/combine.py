@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ppl.arguments import number, shown
 from ppl.errors import EstimatorError
-from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, NodeContext, ScoreTerm, Support
+from ppl.estimators.base import (
+    Advantages,
+    Auxiliary,
+    Branches,
+    Estimator,
+    NodeContext,
+    ScoreTerm,
+    Support,
+    check_support,
+)
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -103,7 +112,7 @@ class Combine(Estimator):
     def supports(self, node: RandomNode) -> Support:
         """Every member supports the node, and no two of them ask for different trunks or relaxations."""
         for member in self.members:
-            found = member.supports(node)
+            found = check_support(member, node)
             if not found.ok:
                 return Support(False, f"{member.label}: {found.reason}")
         paths = [m.label for m in self.members if m.follows_path]

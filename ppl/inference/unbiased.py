@@ -20,7 +20,7 @@ from ppl.compiler.surrogate.variants import ProgramVariant, build_gradient
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.estimators.exact_sum import ExactSum
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.inference.gradient_samples import GradientSamples
@@ -130,7 +130,7 @@ def _score_estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     if chosen.imposed:
         return chosen
     for estimator in (ScoreFunction("leave_one_out"), Pathwise()):
-        if estimator.supports(rn).ok:
+        if check_support(estimator, rn).ok:
             return estimator
     raise EstimatorError(f"no reference for node '{rn.name}': neither a score function nor a pathwise gradient applies")
 
@@ -187,7 +187,7 @@ def _split_nodes(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[li
             raise EstimatorError(f"node '{rn.name}' ({type(rn.dist).__name__}) can be neither summed nor integrated")
         elif rn.coupled_plates:
             raise EstimatorError(f"the rows of node '{rn.name}' are coupled")
-        elif _grid_moves(rn) and not Pathwise().supports(rn).ok:
+        elif _grid_moves(rn) and not check_support(Pathwise(), rn).ok:
             raise EstimatorError(f"node '{rn.name}' must move along its path, which is not smooth")
         else:
             integrated.append(rn)

@@ -125,7 +125,7 @@ class Embedding(PreparedProgram):
             checks = None if kind == "sample" else compiled.executable(VIOLATIONS_PREFIX + kind)
             return make_c_function(self, kind, executable, checks, describe_c_function(compiled, executable, kind))
 
-        return compiled.get_or_make(("C function", kind), make)
+        return compiled.get_or_make(CFunction, kind, make)
 
     def _sampler(self) -> Any:
         compiled = self.prepare()

@@ -9,7 +9,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -164,7 +164,7 @@ def product_flops(node: Node) -> Poly:
 class TimedExecutable(Executable):
     """An executable that keeps the time spent in emitted code, sizes and memory; of a clocked one also the cycles."""
 
-    may_be_plain: ClassVar[bool] = False
+    may_be_plain = False
     seconds: float = 0.0
     cycles: int = 0
     slots: int = 0

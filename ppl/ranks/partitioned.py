@@ -158,8 +158,9 @@ def partitioned_program(
     kind: type[PartitionedProgram] | None = None,
 ) -> PartitionedProgram:
     """The shared form of a variant, of a kind, kept with the program."""
-    make = kind or PartitionedProgram
-    return compiled.get_or_make((make, key, particles, int32), lambda: make(compiled, key, particles, int32))
+    made = kind or PartitionedProgram
+    arguments = key, particles, int32
+    return compiled.get_or_make(made, arguments, lambda: made(compiled, *arguments))
 
 
 class TouchedRows(NamedTuple):

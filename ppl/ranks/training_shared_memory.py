@@ -324,7 +324,7 @@ class SharedMemoryTrainer(Trainer):
 
 def shared_memory_executable(compiled: Compiled) -> Executable | None:
     """The program with a training loop for ranks that share memory; None of programs that have none."""
-    return compiled.get_or_make("training in shared memory", lambda: _compile_shared_memory(compiled))
+    return compiled.get_or_make(RankTrainingEmitter, (), lambda: _compile_shared_memory(compiled))
 
 
 def _compile_shared_memory(compiled: Compiled) -> Executable | None:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Compiled(PlannedModel):
         self._variants: dict[VariantKey, ProgramVariant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
-        self._derived: dict[Hashable, object] = {}
+        self._derived: dict[tuple[type, Hashable], Any] = {}
         self.lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
@@ -75,6 +75,16 @@ class Compiled(PlannedModel):
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    def get_or_make(self, kind: type, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns, which is kept as long as the program under a class and a key of its own."""
+        name = kind, key
+        if name not in self._derived:
+            with self.lock:
+                if name not in self._derived:
+                    self._derived[name] = make()
+        found: T = self._derived[name]
+        return found
 
     def check_particles(self, count: int) -> None:
         """Raise an EstimatorError unless the model and the estimators of the plan take so many particles."""
@@ -211,14 +221,6 @@ class Compiled(PlannedModel):
                 found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found
         return found
-
-    def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return what `make` returns, made when `key` is first asked for; it is kept as long as the program."""
-        if key not in self._derived:
-            with self.lock:
-                if key not in self._derived:
-                    self._derived[key] = make()
-        return cast(T, self._derived[key])
 
 
 def _list_parameters(layout: Layout) -> str:

@@ -5,7 +5,7 @@ Imported for programs with a CUDA target only."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class DeviceWorkspace:
 class CudaExecutable(Executable):
     """A compiled request on a CUDA device. Its workspaces stay there; a call moves its arguments and its results."""
 
-    may_be_plain: ClassVar[bool] = False
+    may_be_plain = False
 
     def launcher(self, sizes: Mapping[str, int]) -> Any:
         """The emitted function that launches the program for a call of these sizes."""

@@ -61,8 +61,6 @@ def _grown_buffer(buffer: np.ndarray, size: int) -> np.ndarray:
 class EmittedProgram(EmittedSource):
     """An emitted request: its source and schedule, and the sizes of everything that a call of it touches."""
 
-    slabs: int | None = None
-    """The number of slabs where a test prescribes one."""
     title: str = ""
     """What it is to users."""
 
@@ -219,8 +217,6 @@ class EmittedProgram(EmittedSource):
         """Slabs that the rows of a call are cut into, whatever the number of threads."""
         if not self.regions:
             return 1
-        if self.slabs is not None:
-            return self.slabs
         return self._evaluate_once("slabs", sizes, self._count_slabs)
 
     def _count_slabs(self, sizes: Mapping[str, int]) -> int:
@@ -317,7 +313,7 @@ class Executable(EmittedProgram):
     """A compiled request."""
 
     may_be_plain: ClassVar[bool] = True
-    """Whether calls of programs without rows and data may go to the emitted function directly."""
+    """Whether calls of a program without rows, data and run-time sizes may be `run_plain`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -338,7 +334,7 @@ class Executable(EmittedProgram):
             with resting():
                 self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
             if self.title:
-                vars(self._module)["TITLE"] = self.title
+                self._module.__title__ = self.title
         return self._module
 
     def entry_points(self, threads: int, listed: str = "ENTRY_POINTS") -> Any:

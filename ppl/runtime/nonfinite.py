@@ -32,7 +32,7 @@ from ppl.compiler.surrogate.guards import (
 from ppl.distributions.constraints import Condition
 from ppl.errors import NonFiniteError, ParameterError, TooLargeError
 from ppl.estimators import by_default
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.graph.stochastic import RandomNode
 from ppl.interrupts import pass_on
 from ppl.ir import ops
@@ -143,7 +143,7 @@ def _suggest_estimators(rn: RandomNode, sees: Callable[[type[Estimator]], bool])
     """The advice to name one of the unbiased estimators that admit a node and see what its draws do not show."""
     through = rn.dist.through_cdf
     found = [e for e in by_default() if sees(type(e)) and not e.biased and not (through and e.follows_path)]
-    names = [e.label for e in found if e.supports(rn).ok]
+    names = [e.label for e in found if check_support(e, rn).ok]
     return f"name {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} for this node, or " if names else ""
 
 

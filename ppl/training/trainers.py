@@ -308,7 +308,7 @@ def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
 
     `sparse` says that the optimizer leaves rows without a gradient as they are.
     """
-    return compiled.get_or_make(("trainer", sparse), lambda: _make_trainer(compiled, sparse))
+    return compiled.get_or_make(Trainer, sparse, lambda: _make_trainer(compiled, sparse))
 
 
 def _make_trainer(compiled: Compiled, sparse: bool) -> Trainer | None:

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 
 from ppl.errors import ModelError
+from tests.compiler.graphs import cut_into_slabs
 
 ROWS = (1, 7, 37, 257)
 PLACES = ((1, 1), (5, 1), (5, 2))
@@ -58,7 +59,8 @@ def run(
     compiled = program.prepare()
     sites = tuple(n for n, s in compiled.trace.sites.items() if s.node is not None) if key == "sample" else ()
     executable = compiled.executable(key, sites, particles)
-    executable.slabs, threads = place
+    slabs, threads = place
+    cut_into_slabs(executable, slabs)
     bound = compiled.binder.bind(data, None, None)
     result = executable.run(
         state._flat, state._aux, compiled.hyper_vector(None, 0), bound.arrays, rows=bound.rows,

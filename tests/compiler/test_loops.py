@@ -20,6 +20,7 @@ from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import REPEATS, Axis, Kind
 from ppl.runtime.executable import compile_request
+from tests.compiler.graphs import cut_into_slabs
 from tests.helpers.loop_programs import PROGRAMS, SHAPES, VALUES, request, stopping
 from tests.helpers.loop_programs import ROWS as PLATE
 
@@ -44,7 +45,7 @@ def compare(program, executable, rows, dtype, tolerance):
     cost, grad, arrays = interpreted(program, rows, dtype)
     runs = []
     for slabs, threads in ((1, 1), (4, 1), (4, 2)) if rows else ((1, 1),):
-        executable.slabs = slabs
+        cut_into_slabs(executable, slabs)
         found = executable.run(VALUES.astype(dtype), step=3, seed=5, threads=threads, **given)
         scale = tolerance * max(1.0, np.abs(grad).max())
         assert found.scalars["cost"] == pytest.approx(cost, rel=tolerance)
@@ -126,7 +127,8 @@ def test_every_slab_adds_its_part_of_a_choice_between_sums(other):
     _, (stack,) = trace_loop(step, [ops.const(0.5)], [], [each], 4)
     executable = compile_request(Request((), arrays=(("y", stack),), params=(("w", ()),)), "float64")
     (expected,) = evaluate([stack], Env({"w": np.array(0.3)}, sizes={"rows": 7}))
-    for executable.slabs in (1, 4):
+    for slabs in (1, 4):
+        cut_into_slabs(executable, slabs)
         found = executable.run(np.array([0.3]), rows={"rows": 7}).arrays["y"]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 

@@ -26,6 +26,7 @@ from ppl.estimators import (
     ScoreFunction,
     StraightThrough,
 )  # fmt: skip
+from ppl.estimators.base import check_support
 from tests.helpers.choices import COSTLY, UNBIASED, admitted, nodes_of
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
@@ -396,7 +397,7 @@ def test_pathwise_through_the_jump_would_be_silently_zero():
     """Why the plan refuses it: the pathwise formula applied to the jump gives 0 instead of 0.38."""
     graph = LAWS["jump"]()
     compiled = graph.compile().prepare()
-    assert not Pathwise().supports(compiled.graph["z"]).ok
+    assert not check_support(Pathwise(), compiled.graph["z"]).ok
     variant = build_gradient(compiled.graph, {"z": Pathwise()})
     assert variant.grads["mu"].op in ("const", "expand")
 

@@ -23,6 +23,7 @@ from ppl.estimators import (
     ScoreFunction,
     by_default,
 )
+from ppl.estimators.base import check_support
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches
 
 stop = ppl.stop_gradient
@@ -102,8 +103,8 @@ def test_a_parent_and_a_child_of_a_stopped_value():
 
     for estimators in ("auto", {"z": Pathwise(), "y": ScoreFunction()}):
         check(model, estimators, {"t": T}, {"t": 4 * T})
-    assert not ScoreFunction().supports(node_of(model)).ok
-    assert ScoreFunction().supports(node_of(model, "y")).ok
+    assert not check_support(ScoreFunction(), node_of(model)).ok
+    assert check_support(ScoreFunction(), node_of(model, "y")).ok
 
 
 def test_the_law_of_a_child_of_a_stopped_node_is_frozen_too():
@@ -116,7 +117,7 @@ def test_the_law_of_a_child_of_a_stopped_node_is_frozen_too():
         ppl.cost("loss", z * y)
 
     check(model, "auto", {"t": T}, {"t": T})
-    assert not ScoreFunction().supports(node_of(model)).ok
+    assert not check_support(ScoreFunction(), node_of(model)).ok
 
 
 @pytest.mark.parametrize("dist", [normal, bit])

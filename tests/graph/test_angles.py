@@ -8,6 +8,7 @@ from ppl import Bernoulli, Normal, Uniform, VonMises
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError, ModelError
 from ppl.estimators import Implicit, Pathwise, Rebar, ScoreFunction
+from ppl.estimators.base import check_support
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from ppl.ir.reference.interpret import evaluate
@@ -53,8 +54,8 @@ ORDERS = [
 def test_only_periodic_paths_are_smooth(cost, order):
     node = graph_of(cost)["x"]
     assert node.path_order()[0] == order
-    assert Pathwise().supports(node).ok == Implicit().supports(node).ok == (order > JUMP)
-    assert ScoreFunction().supports(node).ok == (node.tangled is None)
+    assert check_support(Pathwise(), node).ok == check_support(Implicit(), node).ok == (order > JUMP)
+    assert check_support(ScoreFunction(), node).ok == (node.tangled is None)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_relaxed_bits_need_a_periodic_cost_too():
             b = ppl.sample("b", Bernoulli(logits=ppl.param("a", 0.0)))
             ppl.cost("loss", cost(ppl.sample("x", VonMises(2.0 * b, 1.0))))
 
-        return Rebar().supports(StochasticGraph(as_objective(model).trace({}))["b"])
+        return check_support(Rebar(), StochasticGraph(as_objective(model).trace({}))["b"])
 
     assert supported(np.cos).ok
     assert not supported(np.square).ok

@@ -7,6 +7,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Categorical, Exponential, LogNormal, Normal, OneHotCategorical, Uniform
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators.base import check_support
 from ppl.graph.stochastic import StochasticGraph, data_plates
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from ppl.objectives.base import as_objective
@@ -60,7 +61,7 @@ ORDERS = [
 def test_the_worst_path_decides(label, cost, order):
     node = of_cost(cost)["z"]
     assert node.path_order()[0] == order
-    assert Pathwise().supports(node).ok == (order >= KINK)
+    assert check_support(Pathwise(), node).ok == (order >= KINK)
 
 
 def test_a_jump_is_blamed_on_its_cost_and_op():
@@ -89,7 +90,7 @@ def test_a_jump_after_the_next_node_does_not_block_the_path_to_it():
 
     graph = graph_of(model)
     assert graph["z"].path_order()[0] == SMOOTH and graph["y"].path_order()[0] == JUMP
-    assert Pathwise().supports(graph["z"]).ok and not Pathwise().supports(graph["y"]).ok
+    assert check_support(Pathwise(), graph["z"]).ok and not check_support(Pathwise(), graph["y"]).ok
 
 
 def test_black_boxes_jump_and_externals_with_a_gradient_do_not():
@@ -130,10 +131,10 @@ def test_relaxation_needs_a_cost_without_jumps_on_soft_values():
         of_cost(lambda b: 1.0 * (b > 0.5), binary)["z"],
     )
     for estimator in (Rebar(), Relaxed(), StraightThrough()):
-        assert estimator.supports(smooth).ok
-        refused = estimator.supports(jump)
+        assert check_support(estimator, smooth).ok
+        refused = check_support(estimator, jump)
         assert not refused.ok and "jump" in refused.reason
-    assert Enumerate().supports(jump).ok and ScoreFunction().supports(jump).ok
+    assert check_support(Enumerate(), jump).ok and check_support(ScoreFunction(), jump).ok
 
 
 def test_discrete_log_densities_are_smooth_on_soft_values():
@@ -150,7 +151,7 @@ def test_an_integer_node_downstream_blocks_the_relaxation():
         k = ppl.sample("k", Categorical(logits=b * np.ones(3)))
         ppl.cost("loss", ppl.constant(TABLE)[k])
 
-    refused = Rebar().supports(graph_of(model)["b"])
+    refused = check_support(Rebar(), graph_of(model)["b"])
     assert not refused.ok and "'k' downstream, a Categorical" in refused.reason
 
 
@@ -161,19 +162,19 @@ def test_a_jump_two_layers_down_blocks_the_relaxation():
         c = ppl.sample("c", Bernoulli(logits=b))
         ppl.cost("loss", np.where(c > 0.5, 1.0, 0.0))
 
-    assert not Rebar().supports(graph_of(model)["b"]).ok
+    assert not check_support(Rebar(), graph_of(model)["b"]).ok
 
 
 def test_categorical_points_to_its_one_hot_sibling():
     def dist():
         return Categorical(logits=ppl.param("l", np.zeros(3)))
 
-    refused = Rebar().supports(of_cost(lambda k: ppl.constant(TABLE)[k], dist)["z"])
+    refused = check_support(Rebar(), of_cost(lambda k: ppl.constant(TABLE)[k], dist)["z"])
     assert not refused.ok and "OneHotCategorical" in refused.reason
 
 
 def test_straight_through_wants_binary_or_one_hot_units():
-    assert "Normal" in StraightThrough().supports(of_cost(lambda z: z)["z"]).reason
+    assert "Normal" in check_support(StraightThrough(), of_cost(lambda z: z)["z"]).reason
 
 
 # --- supports that move -------------------------------------------------------------------------
@@ -186,10 +187,10 @@ def test_a_learned_bound_refuses_the_score_function(learned):
         return Uniform(**bounds)
 
     node = of_cost(lambda z: z**2, dist)["z"]
-    refused = ScoreFunction().supports(node)
+    refused = check_support(ScoreFunction(), node)
     assert node.moving_support() == [learned]
     assert not refused.ok and learned in refused.reason and "support moves" in refused.reason
-    assert Pathwise().supports(node).ok
+    assert check_support(Pathwise(), node).ok
 
 
 def test_bounds_without_a_parameter_upstream_do_not_move():
@@ -277,8 +278,8 @@ def test_collect_couples_the_rows_and_the_joint_support_counts_them():
     alone, coupled = rows_model(False), rows_model(True)
     assert alone.coupled_plates == () and alone.joint_support() == 4
     assert [a.name for a in coupled.coupled_plates] == ["k"] and coupled.joint_support() == 4**3
-    assert Enumerate(budget=64).supports(coupled).ok
-    refused = Enumerate(budget=63).supports(coupled)
+    assert check_support(Enumerate(budget=64), coupled).ok
+    refused = check_support(Enumerate(budget=63), coupled)
     assert not refused.ok and "64 joint values exceed the budget of 63" in refused.reason
 
 
@@ -301,7 +302,7 @@ def test_a_joint_support_beyond_floats_is_infinite():
         ppl.cost("all", np.sum(ppl.collect(b, "k")) ** 2)
 
     node = graph_of(model)["b"]
-    assert node.joint_support() == float("inf") and not Enumerate().supports(node).ok
+    assert node.joint_support() == float("inf") and not check_support(Enumerate(), node).ok
 
 
 def test_the_joint_support_counts_all_units():

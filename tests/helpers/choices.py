@@ -23,7 +23,7 @@ from ppl.estimators import (
     Relaxed,
     ScoreFunction,
 )
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.estimators.not_needed import NotNeeded
 from ppl.graph import RandomNode
 from tests.helpers.laws import Graph
@@ -136,5 +136,5 @@ def admitted(graph: Graph, choices: Mapping[str, Choice] = UNBIASED) -> Iterator
     """Node, label and choice for every choice that a node of the graph admits."""
     for node, random_node in nodes_of(graph).items():
         for label, choice in choices.items():
-            if choice.estimator.supports(random_node).ok:
+            if check_support(choice.estimator, random_node).ok:
                 yield node, label, choice

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import EstimatorError, PplError
+from ppl.estimators.base import check_support
 from ppl.estimators.marginalize import Marginalize
 from ppl.estimators.not_needed import NotNeeded
 from ppl.lang.loops import base_name
@@ -54,7 +55,7 @@ def admissible(program: Program) -> dict[str, list[str]]:
     """Node -> names of the choices that admit it, for all nodes that need an estimator."""
     compiled = graph_of(program).compile().prepare()
     return {
-        name: [k for k, c in CHOICES.items() if c.estimator.supports(compiled.graph[name]).ok]
+        name: [k for k, c in CHOICES.items() if check_support(c.estimator, compiled.graph[name]).ok]
         for name, estimator in compiled.plan.estimators.items()
         if not isinstance(estimator, (NotNeeded, Marginalize)) and compiled.trace.sites[name].estimator is None
     }

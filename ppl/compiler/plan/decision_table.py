@@ -52,7 +52,7 @@ from ppl.estimators import (
     SumComponents,
     Vimco,
 )
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.names import Named
 from ppl.records import dataclass
@@ -357,7 +357,7 @@ def _record_choice(rn: RandomNode, estimator: Estimator, reason: str, candidates
 
 
 def _choose_named(rn: RandomNode, estimator: Estimator, particles: int, used: _EvaluationBudget) -> Choice:
-    support = estimator.supports(rn)
+    support = check_support(estimator, rn)
     complaint = (
         support.reason
         if not support.ok
@@ -379,7 +379,7 @@ def _choose_from_table(
 ) -> Choice:
     if not rn.needs_gradient:
         estimator = NotNeeded()
-        return _record_choice(rn, estimator, estimator.supports(rn).reason)
+        return _record_choice(rn, estimator, check_support(estimator, rn).reason)
     candidates = _assess_candidates(rn, allow_bias, particles, max_copies, used, first)
     best = next((c for c in candidates if c.admissible), None)
     if best is None:
@@ -410,7 +410,7 @@ def _assess_candidates(
         preferred = [DecisionRow(first, "no row of the table", "measured")]
     for row in (*preferred, *(row for row in TABLE if row.listed and row.estimator != first)):
         reason = _why_inadmissible(row.estimator, rn, allow_bias, particles, max_copies, used)
-        supported = row.estimator.supports(rn)
+        supported = check_support(row.estimator, rn)
         copies = _count_copies(rn, row.estimator) if supported.ok else 0
         weighed = ("the least expected variance × time",) if row.estimator == first else ()
         because = "; ".join(dict.fromkeys((row.because, *weighed, supported.reason)))
@@ -421,7 +421,7 @@ def _assess_candidates(
 def _why_inadmissible(
     estimator: Estimator, rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _EvaluationBudget
 ) -> str | None:
-    support = estimator.supports(rn)
+    support = check_support(estimator, rn)
     if not support.ok:
         return support.reason
     complaint = estimator.validate(particles)

@@ -15,7 +15,7 @@ from ppl.compiler.surrogate.guards import add_guards, with_unsampled_penalty
 from ppl.compiler.surrogate.variants import ProgramVariant, simplify_variant
 from ppl.errors import EstimatorError
 from ppl.estimators import Pathwise, ScoreFunction
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, check_support
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import IntervalOf, describe_order, local_order
 from ppl.graph.stochastic import RandomNode, StochasticGraph
@@ -81,10 +81,10 @@ def _second_order_estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
         )
     score, path = ScoreFunction(), Pathwise()
     external = any(node.op == "external" and node in rn.direct for node in rn.graph.order)
-    smooth = path.supports(rn).ok and rn.path_order()[0] > KINK and not external
+    smooth = check_support(path, rn).ok and rn.path_order()[0] > KINK and not external
     if chosen.second == "path" and smooth:
         return path
-    if score.supports(rn).ok:
+    if check_support(score, rn).ok:
         return score
     if smooth:
         return path
@@ -92,7 +92,7 @@ def _second_order_estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     raise EstimatorError(
         f"hvp: node '{rn.name}' ({rn.site.where}): {describe_order(order)} on the way to {where} stops second "
         f"derivatives of "
-        f"the sampling path, and {score.supports(rn).reason}"
+        f"the sampling path, and {check_support(score, rn).reason}"
     )
 
 

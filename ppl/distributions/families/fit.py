@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import array
-from ppl.distributions.base import Distribution, register_fit
+from ppl.distributions.base import Distribution
 from ppl.distributions.constraints import CONSTRAINTS
 from ppl.distributions.families.family import (
     Family,
@@ -205,6 +205,3 @@ def _match_moments(cls: type[Distribution], mean: tuple[Any, ...], start: Distri
     if (np.abs(gap) <= 1e-9 * np.maximum(1.0, np.abs(wanted))).all():
         return from_natural(cls, *calculus.split(eta))
     raise ModelError("Newton's method does not converge")
-
-
-register_fit(fit)
