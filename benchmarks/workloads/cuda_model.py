@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from benchmarks import cuda_programs
+from benchmarks.cuda_traffic import LaunchTraffic, ProgramTraffic, account_for_call
 from benchmarks.workloads.cubins import executable_of
-from ppl.compiler.emit.cuda.traffic import LaunchTraffic, ProgramTraffic
-from ppl.runtime.cuda import account_for_call
 
 
 class Device(NamedTuple):

@@ -1,4 +1,4 @@
-"""Executables on CUDA devices: workspaces that stay there, launches, and an account of what a call moves.
+"""Executables on CUDA devices: workspaces that stay there, and launches.
 
 Imported for programs with a CUDA target only."""
 
@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit.cuda.traffic import ProgramTraffic, SizedProgram, program_traffic
 from ppl.compiler.emit.steps import FAILED
-from ppl.compiler.pipeline import emit_request
 from ppl.errors import DataError
 from ppl.lazy import cuda_launch, cuda_presence
 from ppl.runtime import buffers
@@ -132,29 +130,3 @@ class CudaExecutable(Executable):
             buffers.check_guards(self.memory, cuda_launch.fetched(work.w), cuda_launch.fetched(work.v), (slabs, slabs))
         scalars = dict(zip(self._names, work.scalars(len(self._names)).tolist(), strict=True))
         return scalars, self._split_outputs(out, sizes)
-
-
-L2_CACHE_BYTES = 40e6
-"""Bytes that the blocks of a device hold together: the second-level cache of an A100."""
-
-
-def account_for_call(
-    executable: EmittedProgram, rows: int | Mapping[str, int] = 1, particles: int = 1, cache: float = L2_CACHE_BYTES
-) -> ProgramTraffic:
-    """What a call moves and computes.
-
-    Parameters
-    ----------
-    executable : a program emitted for CUDA
-    rows : rows of all plates, or of each by its name
-    particles : particles of a call
-    cache : bytes that the blocks of the device hold together
-    """
-    _, emitter = emit_request(executable.request, executable.dtype, executable.target)
-    given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(executable.plate_names, rows)
-    sizes = executable._sizes(given, particles, 1)
-    slabs = executable._slabs(sizes)
-    full = executable.layout_sizes(sizes, slabs)
-    floats, ints = (executable.extent(array, full, slabs, slabs) for array in "wv")
-    at = SizedProgram(emitter.unit, full, slabs)
-    return program_traffic(at, cache, float(floats * at.itemsize + ints * 8))

@@ -47,13 +47,6 @@ class Task:
         return self.stage.name if self.stage is not None else "sums" if self.totals else "outputs"
 
     @property
-    def outer_steps(self) -> Sequence[Cluster | Opaque]:
-        """Its steps, of loops over time only the whole."""
-        if self.product is not None:
-            return [self.product]
-        return () if self.stage is None else self.stage.steps
-
-    @property
     def steps(self) -> list[Cluster | Opaque]:
         """Its steps, those of loops included."""
         if self.product is not None:

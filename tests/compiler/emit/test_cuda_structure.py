@@ -5,12 +5,11 @@ from functools import cache
 import pytest
 
 from benchmarks import cuda_programs
+from benchmarks.cuda_traffic import ProgramTraffic, account_for_call
 from benchmarks.workloads import cubins
 from benchmarks.workloads.cubins import executable_of
-from ppl.compiler.emit.cuda.traffic import ProgramTraffic
 from ppl.compiler.schedule.stages import Opaque
 from ppl.kernels.cuda import ptx
-from ppl.runtime.cuda import account_for_call
 
 PROGRAMS = cuda_programs.suite()
 

@@ -244,9 +244,6 @@ def _loop_offset(op: Op, key: Axis | int, step: Poly, passed: KernelArguments) -
 
 THREAD_ID, TEAM_LANE, IS_LIVE, ENTRY_NUMBER = Name("tid"), Name("lane"), Name("live"), Name("entry")
 
-ParallelLoops = tuple[Loop, ...] | None
-"""Loops whose turns threads take side by side, as one loop; none if all do the same; None: one thread alone."""
-
 BLOCK_BARRIER = do("together")
 """The statement that waits for all threads of the block."""
 
@@ -264,11 +261,6 @@ class BlockKernelWriter(KernelWriter):
         self.columns = row is not None and any(row in op.scattered for op in cluster.ops)
         self.width = 1
         self.guarded = False
-        self.reading: dict[Op, ParallelLoops] = {}
-        """The loops that tell threads apart which read what an operation needs, and which store its result."""
-        self.storing: dict[Op, ParallelLoops] = {}
-        self._across: ParallelLoops = ()
-        self._first_across: ParallelLoops = ()
         self.divided: set[Loop] = set()
         self.exchanged: set[Value] = set()
         for op in cluster.ops:
@@ -302,7 +294,6 @@ class BlockKernelWriter(KernelWriter):
     def _write_as_one_team(self, items: Sequence[Loop | Op]) -> list[Statement]:
         """What is no turn of a shared loop: one team of all threads."""
         self.width, self.guarded = self.threads, False
-        self._across = self._first_across = ()
         return [assign(TEAM_LANE, THREAD_ID), *self._team(items)]
 
     def _write_shared_nest(self, item: Loop) -> list[Statement]:
@@ -313,8 +304,6 @@ class BlockKernelWriter(KernelWriter):
             self._name(outer, prefix[:depth])
         self.width = team_width(prefix, items, self.row, self.columns, self.threads)
         self.guarded = self.width > 1
-        self._first_across = tuple(prefix)
-        self._across = tuple(prefix) if self.width == 1 else ()
         total = self.addresses.size(prefix[0])
         for outer in prefix[1:]:
             total = total * self.addresses.size(outer)
@@ -405,9 +394,7 @@ class BlockKernelWriter(KernelWriter):
         for part in chain[1:]:
             size = size * self.addresses.size(part)
         stop = Choice(IS_LIVE, as_expression(size), to_int(0)) if self.guarded else size
-        outside, self._across = self._across, tuple(chain)
         body = [x for op in items if isinstance(op, Op) for x in self._statement(op, None)]
-        self._across = outside
         if len(chain) == 1:
             return _strided_loop(chain[0].var, stop, body, TEAM_LANE, self.width)
         return _strided_loop("spot", stop, [*self._positions(chain, Name("spot")), *body], TEAM_LANE, self.width)
@@ -415,10 +402,9 @@ class BlockKernelWriter(KernelWriter):
     def _loop_of_one_thread(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
         """A nest whose turns write to the same entries: the first thread of a team takes all of them."""
         width, self.width = self.width, 1
-        across, self._across = self._across, None
         self._name(item, path)
         body = self._team(item.items, (*path, item))
-        self.width, self._across = width, across
+        self.width = width
         for op in item.ops():
             self.divided |= set(op.loops[-1:])
         stop = Choice(self._first(), self.addresses.size(item), to_int(0))
@@ -451,23 +437,10 @@ class BlockKernelWriter(KernelWriter):
         stores = [x for x in lines if isinstance(x, Assign) and isinstance(x.target, Index)]
         return [x if x not in stores else when(self._first(), [x]) for x in lines]
 
-    def _statement(self, op: Op, inner: Loop | None) -> list[Statement]:
-        self.reading[op] = self._across
-        self.storing[op] = self._storing()
-        return super()._statement(op, inner)
-
     def _computed(self, op: Op, args: Sequence[Expression]) -> Expression:
         if op.node.op != "noise":
             return super()._computed(op, args)
         return uniform_expression(op, self.row, args, self.passed, self.dtype)
-
-    def _finish(self, op: Op) -> list[Statement]:
-        self.storing[op] = self._storing()
-        return super()._finish(op)
-
-    def _storing(self) -> ParallelLoops:
-        """The loops that tell apart the first threads of teams, if these store."""
-        return None if self._across is None else self._across or self._first_across
 
     def _wait(self) -> Statement:
         return do("team_together", Literal(self.width))

@@ -1,5 +1,5 @@
-"""Memory traffic of CUDA programs: what every launch moves and computes at some sizes, from loop trees, strides and
-sizes; nothing is run.
+"""Count the memory traffic of CUDA programs: what every launch moves and computes at some sizes, from loop trees,
+strides and sizes; nothing is run.
 
 Bytes are counted twice. What threads *ask* for is every read and write of the emitted code; most of it comes from
 caches. What a step *touches* is every entry of a
@@ -11,24 +11,26 @@ product do not."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from ppl.compiler.emit.code import Statement
 from ppl.compiler.emit.cuda.emitter import ONE_THREAD_PER_ENTRY
-from ppl.compiler.emit.cuda.kernels import BlockKernelWriter, ParallelLoops
+from ppl.compiler.emit.cuda.kernels import BlockKernelWriter, shared_loops, team_width
 from ppl.compiler.emit.products import gemm_layout
 from ppl.compiler.emit.unit import TranslationUnit
 from ppl.compiler.lower.products import operand_pairs
 from ppl.compiler.lower.sizes import Poly, axis_size, entry_count
 from ppl.compiler.lower.views import stored_operands
+from ppl.compiler.pipeline import emit_request
 from ppl.compiler.schedule.launches import Launch, Task, gradient_accumulators, group_launches
 from ppl.compiler.schedule.loop_fusion import reads_from_local
 from ppl.compiler.schedule.stages import Access, Cluster, Loop, Op, Opaque, Stage, Value, producing_node
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
-from ppl.records import dataclass
+from ppl.runtime.executable import EmittedProgram
 from ppl.tuning import CUDA_TILE
 
 FUNCTION_OPERATIONS = 16
@@ -124,12 +126,63 @@ class SizedProgram:
         return sum(min(count, self.most(value)) * self.width(value) for value, count in counts.items())
 
 
+ParallelLoops = tuple[Loop, ...] | None
+"""Loops whose turns threads take side by side, as one loop; none if all do the same; None: one thread alone."""
+
+
+class RecordingKernelWriter(BlockKernelWriter):
+    """Writes a kernel, and records the loops whose iterations threads share where an operation reads and stores."""
+
+    def __init__(self, cluster: Cluster, row: Axis | None, threads: int, dtype: str):
+        super().__init__(cluster, row, threads, dtype)
+        self.reading: dict[Op, ParallelLoops] = {}
+        self.storing: dict[Op, ParallelLoops] = {}
+        self._across: ParallelLoops = ()
+        self._first_across: ParallelLoops = ()
+
+    def _write_as_one_team(self, items: Sequence[Loop | Op]) -> list[Statement]:
+        self._across = self._first_across = ()
+        return super()._write_as_one_team(items)
+
+    def _write_shared_nest(self, item: Loop) -> list[Statement]:
+        prefix, items = shared_loops(item)
+        alone = team_width(prefix, items, self.row, self.columns, self.threads) == 1
+        self._first_across = tuple(prefix)
+        self._across = tuple(prefix) if alone else ()
+        return super()._write_shared_nest(item)
+
+    def _loop_of_team(self, chain: Sequence[Loop], items: Sequence[Loop | Op]) -> list[Statement]:
+        return self._with_across(tuple(chain), super()._loop_of_team, chain, items)
+
+    def _loop_of_one_thread(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
+        return self._with_across(None, super()._loop_of_one_thread, item, path)
+
+    def _with_across(self, loops: ParallelLoops, write: Callable[..., list[Statement]], *given: Any) -> list[Statement]:
+        outside, self._across = self._across, loops
+        lines = write(*given)
+        self._across = outside
+        return lines
+
+    def _statement(self, op: Op, inner: Loop | None) -> list[Statement]:
+        self.reading[op] = self._across
+        self.storing[op] = self._storing()
+        return super()._statement(op, inner)
+
+    def _finish(self, op: Op) -> list[Statement]:
+        self.storing[op] = self._storing()
+        return super()._finish(op)
+
+    def _storing(self) -> ParallelLoops:
+        """The loops that tell apart the first threads of teams, if these store."""
+        return None if self._across is None else self._across or self._first_across
+
+
 class ClusterTrafficCounter:
     """What the kernel of one cluster moves: `found`."""
 
     def __init__(self, cluster: Cluster, row: Axis | None, at: SizedProgram):
         self.at, self.found = at, StepTraffic()
-        self.writer = BlockKernelWriter(cluster, row, at.unit.builder.target.threads, at.unit.dtype)
+        self.writer = RecordingKernelWriter(cluster, row, at.unit.builder.target.threads, at.unit.dtype)
         self.writer.function("", {}, "jit")
         for op in cluster.ops:
             for access in op.reads:
@@ -375,7 +428,7 @@ def _values_between_steps(found: Sequence[Launch], at: SizedProgram) -> list[Val
     """The values that one step makes and another reads, where one of them is no loop nest."""
     makers: dict[Node, Cluster | Opaque] = {}
     values: dict[Value, None] = {}
-    for step in (s for launch in found for task in launch for s in task.outer_steps):
+    for step in (s for launch in found for task in launch for s in _whole_steps(task)):
         opaque = isinstance(step, Opaque)
         read = (
             [at.value(base) for base in stored_operands(step.node)] if isinstance(step, Opaque) else _values_read(step)
@@ -388,6 +441,13 @@ def _values_between_steps(found: Sequence[Launch], at: SizedProgram) -> list[Val
             {step.node: step} if isinstance(step, Opaque) else {producing_node(op.target.node): step for op in step.ops}
         )
     return list(values)
+
+
+def _whole_steps(task: Task) -> Sequence[Cluster | Opaque]:
+    """The steps of a task, of loops over time only the whole."""
+    if task.product is not None:
+        return [task.product]
+    return () if task.stage is None else task.stage.steps
 
 
 def _values_read(step: Cluster) -> list[Value]:
@@ -404,3 +464,29 @@ def _input_bytes(found: Sequence[Launch], at: SizedProgram) -> float:
         values |= dict.fromkeys(read)
     leaves = [v for v in values if v.node.op in ("param", "input", "aux", "hyper")]
     return at.bytes({v: at.most(v) for v in leaves})
+
+
+L2_CACHE_BYTES = 40e6
+"""Bytes that the blocks of a device hold together: the second-level cache of an A100."""
+
+
+def account_for_call(
+    executable: EmittedProgram, rows: int | Mapping[str, int] = 1, particles: int = 1, cache: float = L2_CACHE_BYTES
+) -> ProgramTraffic:
+    """What a call moves and computes.
+
+    Parameters
+    ----------
+    executable : a program emitted for CUDA
+    rows : rows of all plates, or of each by its name
+    particles : particles of a call
+    cache : bytes that the blocks of the device hold together
+    """
+    _, emitter = emit_request(executable.request, executable.dtype, executable.target)
+    given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(executable.plate_names, rows)
+    sizes = executable._sizes(given, particles, 1)
+    slabs = executable._slabs(sizes)
+    full = executable.layout_sizes(sizes, slabs)
+    floats, ints = (executable.extent(array, full, slabs, slabs) for array in "wv")
+    at = SizedProgram(emitter.unit, full, slabs)
+    return program_traffic(at, cache, float(floats * at.itemsize + ints * 8))
