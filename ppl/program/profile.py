@@ -113,7 +113,7 @@ class ClockedDrivers(DriverWriter):
     """Writes drivers that count sums and everything."""
 
     def __init__(self, clock: StepClock, unit: TranslationUnit, regions: RegionWriter):
-        super().__init__(unit, regions, {})
+        super().__init__(unit, regions)
         self.clock = clock
 
     def merge(self, parallel: bool) -> list[Statement]:

@@ -123,7 +123,7 @@ class RankTrainingEmitter(CpuEmitter):
 
     def drivers(self, unrolled: bool) -> ModuleItems:
         """The step of all processes, and the loop."""
-        runs = RankDriverWriter(self.unit, self.regions, {})
+        runs = RankDriverWriter(self.unit, self.regions)
         return [*runs.joint(), *RankTrainingLoop(self.unit, self.regions).joint()]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -115,7 +114,6 @@ MOMENTS = "m", "v"
 """The slots of updates that are told how many steps they have taken."""
 
 
-@cache
 def _numbers_of(kind: type) -> tuple[str, ...]:
     """Return the fields of a class that its update takes besides the rate."""
     return tuple(name for name in NUMBERS if hasattr(kind, name))
